@@ -1,0 +1,77 @@
+//! `lake_iceberg.tables_internal`: one row a lake table, with its location and current metadata.
+
+use pgrx::pg_sys;
+
+use crate::error::{LakeError, Result};
+use crate::pg::spi::{self, Arg, Visibility};
+
+/// The state of a table that a commit builds on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    /// Where the table lives: URL or absolute path, no slash at the end.
+    pub location: String,
+    /// The current metadata.json; `None` until the transaction that created the table commits.
+    pub metadata_location: Option<String>,
+}
+
+/// Enters a new table.
+pub fn insert(relid: pg_sys::Oid, location: &str, has_custom_location: bool) -> Result<()> {
+    spi::run(
+        "INSERT INTO lake_iceberg.tables_internal (table_name, location, has_custom_location) VALUES ($1::regclass, $2, $3)",
+        &[Arg::Oid(relid), Arg::Text(location), Arg::Bool(has_custom_location)],
+        Visibility::Transaction,
+    )
+    .map(drop)
+}
+
+/// Reads a table's row, or `None` if it is not a lake table (or no longer).
+pub fn find(relid: pg_sys::Oid, visibility: Visibility) -> Result<Option<TableRow>> {
+    let rows = spi::run(
+        "SELECT location, metadata_location FROM lake_iceberg.tables_internal WHERE table_name = $1::regclass",
+        &[Arg::Oid(relid)],
+        visibility,
+    )?;
+    let Some([location, metadata_location]) = rows.into_iter().next().and_then(|row| row.try_into().ok()) else {
+        return Ok(None);
+    };
+    let location = location.ok_or_else(|| LakeError::internal("tables_internal.location is null"))?;
+    Ok(Some(TableRow { location, metadata_location }))
+}
+
+/// Makes commits to one table take turns until the end of the transaction; deadlocks are PostgreSQL's to find.
+pub fn lock_for_commit(relid: pg_sys::Oid) {
+    // SAFETY: an object lock on (our catalog's class, the table), which nobody else uses.
+    unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::ForeignTableRelationId,
+            relid,
+            0,
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+}
+
+/// Moves a table to new metadata. Called under [`lock_for_commit`].
+pub fn set_metadata_location(relid: pg_sys::Oid, metadata_location: &str) -> Result<()> {
+    spi::run(
+        "UPDATE lake_iceberg.tables_internal \
+         SET previous_metadata_location = metadata_location, metadata_location = $2 WHERE table_name = $1::regclass",
+        &[Arg::Oid(relid), Arg::Text(metadata_location)],
+        Visibility::Latest,
+    )
+    .map(drop)
+}
+
+/// Removes a dropped table from all catalogs and queues what lies at its location for removal.
+pub fn delete(relid: pg_sys::Oid) -> Result<()> {
+    spi::run(
+        "WITH dropped AS (DELETE FROM lake_iceberg.tables_internal WHERE table_name = $1::regclass RETURNING location), \
+              files AS (DELETE FROM lake_table.files WHERE table_name = $1::regclass), \
+              fields AS (DELETE FROM lake_table.field_id_mappings WHERE table_name = $1::regclass) \
+         INSERT INTO lake_engine.deletion_queue (path, table_name, orphaned_at, is_prefix) \
+         SELECT location, $1::regclass, now(), true FROM dropped",
+        &[Arg::Oid(relid)],
+        Visibility::Transaction,
+    )
+    .map(drop)
+}
