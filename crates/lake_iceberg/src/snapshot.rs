@@ -26,19 +26,6 @@ pub(crate) struct Snapshot {
 /// A snapshot's summary: `operation` and counters, all as strings.
 pub(crate) type Summary = BTreeMap<String, String>;
 
-/// Counters of what a commit adds, and those of the whole table that they change.
-const COUNTERS: [(&str, &str, fn(&[DataFile]) -> u64); 3] = [
-    ("added-data-files", "total-data-files", |added| {
-        added.len() as u64
-    }),
-    ("added-records", "total-records", |added| {
-        added.iter().map(|file| file.record_count).sum()
-    }),
-    ("added-files-size", "total-files-size", |added| {
-        added.iter().map(|file| file.file_size).sum()
-    }),
-];
-
 /// Totals that an append leaves as they are.
 const UNCHANGED_TOTALS: [&str; 3] = [
     "total-delete-files",
@@ -56,8 +43,20 @@ pub(crate) fn append_summary(parent: Option<&Snapshot>, added: &[DataFile]) -> S
     let mut summary = Summary::new();
     summary.insert("operation".into(), "append".into());
     summary.insert("changed-partition-count".into(), "1".into());
-    for (added_name, total_name, count) in COUNTERS {
-        let count = count(added);
+    let counters = [
+        ("added-data-files", "total-data-files", added.len() as u64),
+        (
+            "added-records",
+            "total-records",
+            added.iter().map(|file| file.record_count).sum(),
+        ),
+        (
+            "added-files-size",
+            "total-files-size",
+            added.iter().map(|file| file.file_size).sum(),
+        ),
+    ];
+    for (added_name, total_name, count) in counters {
         summary.insert(added_name.into(), count.to_string());
         if let Some(total) = parent_total(total_name).and_then(|total| total.checked_add(count)) {
             summary.insert(total_name.into(), total.to_string());

@@ -1,6 +1,9 @@
 //! Commits written to a directory and read back with the iceberg crate, which knows nothing of how
 //! they were made.
 
+// The helpers of the tests may fail loudly, too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
