@@ -100,7 +100,7 @@ GRANT SELECT ON lake_table.files, lake_table.field_id_mappings, lake_table.data_
 
 -- The Iceberg JDBC/SQL catalog: external engines find the tables here.
 
-CREATE VIEW pg_catalog.iceberg_tables AS
+CREATE VIEW lake_iceberg.iceberg_tables AS
     SELECT current_database()::text AS catalog_name,
            n.nspname::text AS table_namespace,
            c.relname::text AS table_name,
@@ -114,7 +114,7 @@ CREATE VIEW pg_catalog.iceberg_tables AS
     SELECT catalog_name, table_namespace, table_name, metadata_location, previous_metadata_location
     FROM lake_iceberg.tables_external;
 
-CREATE VIEW pg_catalog.iceberg_namespace_properties AS
+CREATE VIEW lake_iceberg.iceberg_namespace_properties AS
     SELECT current_database()::text AS catalog_name,
            n.nspname::text AS namespace,
            'exists'::text AS property_key,
@@ -159,7 +159,7 @@ END
 $$;
 
 CREATE TRIGGER external_catalog_modification
-    INSTEAD OF INSERT OR UPDATE OR DELETE ON pg_catalog.iceberg_tables
+    INSTEAD OF INSERT OR UPDATE OR DELETE ON lake_iceberg.iceberg_tables
     FOR EACH ROW EXECUTE FUNCTION lake_iceberg.external_catalog_modification();
 
 CREATE FUNCTION lake_iceberg.external_namespace_modification() RETURNS trigger
@@ -183,11 +183,16 @@ END
 $$;
 
 CREATE TRIGGER external_namespace_modification
-    INSTEAD OF INSERT OR UPDATE OR DELETE ON pg_catalog.iceberg_namespace_properties
+    INSTEAD OF INSERT OR UPDATE OR DELETE ON lake_iceberg.iceberg_namespace_properties
     FOR EACH ROW EXECUTE FUNCTION lake_iceberg.external_namespace_modification();
 
-GRANT SELECT ON pg_catalog.iceberg_tables, pg_catalog.iceberg_namespace_properties TO PUBLIC;
-GRANT ALL ON pg_catalog.iceberg_tables, pg_catalog.iceberg_namespace_properties TO iceberg_catalog;
+GRANT SELECT ON lake_iceberg.iceberg_tables, lake_iceberg.iceberg_namespace_properties TO PUBLIC;
+GRANT ALL ON lake_iceberg.iceberg_tables, lake_iceberg.iceberg_namespace_properties TO iceberg_catalog;
+
+-- Clients of the JDBC catalog name these views without a schema. PostgreSQL lets nobody create a relation in pg_catalog,
+-- but move one there.
+ALTER VIEW lake_iceberg.iceberg_tables SET SCHEMA pg_catalog;
+ALTER VIEW lake_iceberg.iceberg_namespace_properties SET SCHEMA pg_catalog;
 
 -- The foreign-data wrapper and its server, and the access methods that name it in CREATE TABLE … USING.
 

@@ -4,10 +4,12 @@
 //! without touching it: errors raised below it travel through unchanged, with all their fields.
 
 pub mod drop;
+pub mod executor_finish;
 pub mod utility;
 
 /// Installs all hooks; called once from `_PG_init`.
 pub fn install() {
     drop::install();
+    executor_finish::install();
     utility::install();
 }

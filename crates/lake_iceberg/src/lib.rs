@@ -53,5 +53,5 @@ pub use inspection::{
     FileEntry, ManifestEntry, SnapshotEntry, list_manifest_files, list_manifests, list_snapshots,
 };
 pub use lake_type::{LakeType, ListType};
-pub use table_schema::{Column, TableSchema};
+pub use table_schema::{Column, TableSchema, quote_identifier};
 pub use table_state::TableState;

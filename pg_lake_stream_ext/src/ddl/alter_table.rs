@@ -28,6 +28,7 @@ pub unsafe fn check_alter(alter: *mut pg_sys::AlterTableStmt) -> Result<()> {
         .detail("The columns and the storage of an Iceberg table cannot be changed yet."))
 }
 
+#[allow(non_upper_case_globals, reason = "PostgreSQL's names")]
 fn keeps_columns(command: pg_sys::AlterTableType::Type) -> bool {
     use pg_sys::AlterTableType::*;
     matches!(

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 
 use lake_iceberg::TableSchema;
-use pgrx::{PgRelation, PgSqlErrorCode, pg_sys};
+use pgrx::{PgList, PgRelation, PgSqlErrorCode, pg_sys};
 
 use crate::catalog::fields::{self, FieldIds};
 use crate::catalog::lake_table::LakeTable;
@@ -78,6 +78,7 @@ pub unsafe fn to_foreign_table(create: *mut pg_sys::CreateStmt) -> Result<*mut p
         if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
             return Err(LakeError::unsupported(format!("{what} not supported for pg_lake_iceberg tables")));
         }
+        (*create).tableElts = expand_like(create)?;
         let foreign = pg_sys::palloc0(size_of::<pg_sys::CreateForeignTableStmt>()).cast::<pg_sys::CreateForeignTableStmt>();
         (*foreign).base = *create;
         (*foreign).base.type_ = pg_sys::NodeTag::T_CreateForeignTableStmt;
@@ -87,6 +88,47 @@ pub unsafe fn to_foreign_table(create: *mut pg_sys::CreateStmt) -> Result<*mut p
         (*foreign).servername = pg_sys::pstrdup(lake_relation::LAKE_SERVER.as_ptr());
         Ok(foreign)
     }
+}
+
+/// The table's elements with the columns of the tables that it is LIKE in place of the LIKE clauses: a foreign table cannot
+/// have the clause itself. Names, types, collations and NOT NULL are copied, as plain LIKE does.
+unsafe fn expand_like(create: *mut pg_sys::CreateStmt) -> Result<*mut pg_sys::List> {
+    let mut expanded = PgList::<pg_sys::Node>::new();
+    // SAFETY: the caller's; the source table is opened as PostgreSQL does (transformTableLikeClause, parser/parse_utilcmd.c):
+    // AccessShareLock until the end of the transaction, SELECT privilege needed.
+    unsafe {
+        for element in PgList::<pg_sys::Node>::from_pg((*create).tableElts).iter_ptr() {
+            if (*element).type_ != pg_sys::NodeTag::T_TableLikeClause {
+                expanded.push(element);
+                continue;
+            }
+            let like = element.cast::<pg_sys::TableLikeClause>();
+            if (*like).options != 0 {
+                return Err(LakeError::unsupported("LIKE INCLUDING not supported for pg_lake_iceberg tables"));
+            }
+            let source = pg_sys::relation_openrv((*like).relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let relid = (*source).rd_id;
+            let allowed = pg_sys::pg_class_aclcheck(relid, pg_sys::GetUserId(), pg_sys::ACL_SELECT.into());
+            if allowed != pg_sys::AclResult::ACLCHECK_OK {
+                let kind = pg_sys::get_relkind_objtype((*(*source).rd_rel).relkind);
+                pg_sys::aclcheck_error(allowed, kind, pg_sys::get_rel_name(relid));
+            }
+            let relation = PgRelation::from_pg(source);
+            for attribute in relation.tuple_desc().iter().filter(|attribute| !attribute.attisdropped) {
+                let column = pg_sys::makeColumnDef(
+                    attribute.attname.data.as_ptr(),
+                    attribute.atttypid,
+                    attribute.atttypmod,
+                    attribute.attcollation,
+                );
+                (*column).is_not_null = attribute.attnotnull;
+                expanded.push(column.cast());
+            }
+            drop(relation);
+            pg_sys::relation_close(source, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+    }
+    Ok(expanded.into_pg())
 }
 
 const TEMPORARY: c_char = pg_sys::RELPERSISTENCE_TEMP as c_char;

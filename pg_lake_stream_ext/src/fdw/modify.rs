@@ -3,11 +3,13 @@
 //! The writer belongs to the query's memory context: whatever ends the query frees it, and with it its connection and files.
 
 use std::ffi::c_int;
+use std::ptr::NonNull;
 
 use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 
 use crate::catalog::lake_table::LakeTable;
 use crate::error::{LakeError, OrRaise, Result};
+use crate::fdw::open_writers::Registration;
 use crate::pg::tuple::Row;
 use crate::write::table_writer::TableWriter;
 
@@ -26,6 +28,13 @@ unsafe extern "C-unwind" {
         estate: *mut pg_sys::EState,
         emit_error: bool,
     ) -> bool;
+}
+
+/// What a table's part of a statement needs: `ri_FdwState`.
+struct ModifyState {
+    /// Declared first, so that it goes before the writer that it points to.
+    _registration: Option<Registration>,
+    writer: Box<TableWriter>,
 }
 
 /// Lake tables take INSERT.
@@ -52,7 +61,7 @@ pub unsafe extern "C-unwind" fn plan_foreign_modify(
 /// Starts an INSERT statement's writer.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn begin_foreign_modify(
-    _state: *mut pg_sys::ModifyTableState,
+    state: *mut pg_sys::ModifyTableState,
     relation: *mut pg_sys::ResultRelInfo,
     _private: *mut pg_sys::List,
     _subplan_index: c_int,
@@ -60,7 +69,7 @@ pub unsafe extern "C-unwind" fn begin_foreign_modify(
 ) {
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
         // SAFETY: the executor passes valid pointers, in the query's memory context.
-        unsafe { begin_writing(relation) }.or_raise();
+        unsafe { begin_writing((*state).ps.state, relation) }.or_raise();
     }
 }
 
@@ -76,18 +85,29 @@ pub unsafe extern "C-unwind" fn begin_foreign_insert(
         if !plan.is_null() && (*plan).operation == pg_sys::CmdType::CMD_UPDATE {
             LakeError::unsupported("cannot route tuples into foreign table to be updated").raise();
         }
-        begin_writing(relation).or_raise();
+        begin_writing((*state).ps.state, relation).or_raise();
     }
 }
 
-unsafe fn begin_writing(relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
-    // SAFETY: the relation is open and locked by the executor.
+unsafe fn begin_writing(estate: *mut pg_sys::EState, relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
+    // SAFETY: the relation is open and locked by the executor. The box keeps the writer in place while the state moves.
     unsafe {
         let relid = (*(*relation).ri_RelationDesc).rd_id;
-        let writer = TableWriter::new(LakeTable::open(relid)?)?;
-        (*relation).ri_FdwState = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(writer).cast();
+        let mut writer = Box::new(TableWriter::new(LakeTable::open(relid)?)?);
+        let registration =
+            has_after_triggers(relation).then(|| Registration::new(estate, NonNull::from(&mut *writer)));
+        let state = ModifyState { _registration: registration, writer };
+        (*relation).ri_FdwState = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
     }
     Ok(())
+}
+
+unsafe fn has_after_triggers(relation: *mut pg_sys::ResultRelInfo) -> bool {
+    // SAFETY: the callers'.
+    unsafe {
+        let triggers = (*relation).ri_TrigDesc;
+        !triggers.is_null() && ((*triggers).trig_insert_after_row || (*triggers).trig_insert_after_statement)
+    }
 }
 
 /// Checks one row's constraints and writes it.
@@ -118,8 +138,8 @@ pub unsafe extern "C-unwind" fn exec_foreign_insert(
 unsafe extern "C-unwind" fn write_slot(relation: *mut pg_sys::ResultRelInfo, slot: *mut pg_sys::TupleTableSlot) {
     // SAFETY: the state was set when the statement began; the slot holds the row during this call.
     unsafe {
-        let writer = &mut *(*relation).ri_FdwState.cast::<TableWriter>();
-        writer.write_row(&Row::of_slot(slot)).or_raise();
+        let state = &mut *(*relation).ri_FdwState.cast::<ModifyState>();
+        state.writer.write_row(&Row::of_slot(slot)).or_raise();
     }
 }
 
@@ -145,8 +165,8 @@ pub unsafe extern "C-unwind" fn end_foreign_insert(
 
 unsafe fn finish_writing(relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
     // SAFETY: the callers'.
-    match unsafe { (*relation).ri_FdwState.cast::<TableWriter>().as_mut() } {
-        Some(writer) => writer.finish().map(drop),
+    match unsafe { (*relation).ri_FdwState.cast::<ModifyState>().as_mut() } {
+        Some(state) => state.writer.finish(),
         None => Ok(()),
     }
 }

@@ -178,7 +178,7 @@ impl Notation {
             Notation::Date => out.int(unix_day(datum.value() as i32)?),
             Notation::Timestamp => out.int(unix_microseconds(datum.value() as i64)?),
             Notation::Time => match datum.value() as i64 {
-                microseconds if microseconds < pg_sys::USECS_PER_DAY => out.time(microseconds),
+                microseconds if microseconds < USECS_PER_DAY => out.time(microseconds),
                 _ => return Err(Refusal::Datetime("time 24:00:00")),
             },
             Notation::Numeric => {
@@ -278,12 +278,12 @@ impl Refusal {
         let (code, what) = match self {
             Refusal::Datetime(what) => (PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, what.to_owned()),
             Refusal::Numeric(name) => (PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, format!("numeric {name}")),
-            Refusal::Dimensions => (PgSqlErrorCode::ERRCODE_ARRAY_SUBSCRIPT_ERROR, "multi-dimensional array".to_owned()),
+            Refusal::Dimensions => (PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR, "multi-dimensional array".to_owned()),
             Refusal::LowerBound => (
-                PgSqlErrorCode::ERRCODE_ARRAY_SUBSCRIPT_ERROR,
+                PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR,
                 "array with a lower bound other than 1".to_owned(),
             ),
-            Refusal::NestedArray => (PgSqlErrorCode::ERRCODE_ARRAY_SUBSCRIPT_ERROR, "array of arrays".to_owned()),
+            Refusal::NestedArray => (PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR, "array of arrays".to_owned()),
         };
         LakeError::new(code, format!("{what} is not allowed in iceberg tables")).detail(format!("Column \"{column}\"."))
     }
@@ -291,6 +291,8 @@ impl Refusal {
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_DAYS: i64 = (pg_sys::POSTGRES_EPOCH_JDATE - pg_sys::UNIX_EPOCH_JDATE) as i64;
+/// Microseconds of a day (datatype/timestamp.h).
+const USECS_PER_DAY: i64 = 86_400_000_000;
 /// 10000-01-01 in days since 1970: the first day that Iceberg's readers do not take.
 const YEAR_10000: i64 = 2_932_897;
 
@@ -310,8 +312,8 @@ fn unix_microseconds(postgres: i64) -> std::result::Result<i64, Refusal> {
         i64::MIN => Err(Refusal::Datetime("timestamp -infinity")),
         i64::MAX => Err(Refusal::Datetime("timestamp infinity")),
         // PostgreSQL's timestamps end in the year 294276; the sum does not overflow.
-        value => match value.saturating_add(EPOCH_DAYS * pg_sys::USECS_PER_DAY) {
-            value if value < YEAR_10000 * pg_sys::USECS_PER_DAY => Ok(value),
+        value => match value.saturating_add(EPOCH_DAYS * USECS_PER_DAY) {
+            value if value < YEAR_10000 * USECS_PER_DAY => Ok(value),
             _ => Err(Refusal::Datetime("timestamp after 9999-12-31")),
         },
     }

@@ -67,14 +67,15 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Ends the last file and enters all files in the catalog; returns how many there are.
-    pub fn finish(&mut self) -> Result<usize> {
+    /// Ends the open file and enters all files in the catalog. More rows may follow, in new files.
+    pub fn finish(&mut self) -> Result<()> {
         self.end_file()?;
         if !self.written.is_empty() {
             transaction::mark_changed(self.table.relid);
             files::insert(self.table.relid, &self.written)?;
+            self.written.clear();
         }
-        Ok(std::mem::take(&mut self.written).len())
+        Ok(())
     }
 
     /// Makes room for a line longer than the open file's statement admits: the rows before it end that file.
