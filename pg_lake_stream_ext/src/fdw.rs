@@ -1,6 +1,11 @@
 //! The foreign-data wrapper: how PostgreSQL's executor reads and writes lake tables.
 
+pub mod decode;
+pub mod deparse;
+pub mod explain;
 pub mod handler;
 pub mod modify;
 pub mod open_writers;
 pub mod options;
+pub mod plan;
+pub mod scan;

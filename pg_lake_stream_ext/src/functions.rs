@@ -1,3 +1,3 @@
 //! SQL functions for users.
 
-
+pub mod iceberg_metadata;

@@ -31,13 +31,26 @@ mod pgduck;
 mod types;
 mod write;
 
-use pgrx::{pg_guard, pg_module_magic};
+use pgrx::{PgSqlErrorCode, pg_guard, pg_module_magic, pg_sys};
+
+use crate::error::LakeError;
 
 pg_module_magic!();
 
-/// Registers the settings and hooks when the library is loaded, at server start or by a first use.
+/// Registers the settings and hooks when the library is loaded at server start.
+///
+/// A session without the hooks could drop a table and leave its catalog rows behind, so there is no loading later.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: a plain read of the postmaster's state.
+    if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        LakeError::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "pg_lake_stream_ext must be loaded via shared_preload_libraries",
+        )
+        .hint("Add it to shared_preload_libraries in postgresql.conf, and restart PostgreSQL.")
+        .raise();
+    }
     guc::register();
     hooks::install();
 }

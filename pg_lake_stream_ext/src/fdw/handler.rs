@@ -3,7 +3,7 @@
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::LakeError;
-use crate::fdw::modify;
+use crate::fdw::{explain, modify, plan, scan};
 
 /// Tells fmgr that [`pg_lake_iceberg_handler`] has the version-1 calling convention.
 #[unsafe(no_mangle)]
@@ -25,6 +25,14 @@ pub unsafe extern "C-unwind" fn pg_lake_iceberg_handler(_fcinfo: pg_sys::Functio
         (*routine).type_ = pg_sys::NodeTag::T_FdwRoutine;
         &mut *routine
     };
+    routine.GetForeignRelSize = Some(plan::get_foreign_rel_size);
+    routine.GetForeignPaths = Some(plan::get_foreign_paths);
+    routine.GetForeignPlan = Some(plan::get_foreign_plan);
+    routine.BeginForeignScan = Some(scan::begin_foreign_scan);
+    routine.IterateForeignScan = Some(scan::iterate_foreign_scan);
+    routine.ReScanForeignScan = Some(scan::rescan_foreign_scan);
+    routine.EndForeignScan = Some(scan::end_foreign_scan);
+    routine.ExplainForeignScan = Some(explain::explain_foreign_scan);
     routine.IsForeignRelUpdatable = Some(modify::is_foreign_rel_updatable);
     routine.PlanForeignModify = Some(modify::plan_foreign_modify);
     routine.BeginForeignModify = Some(modify::begin_foreign_modify);
