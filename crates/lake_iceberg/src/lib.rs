@@ -9,7 +9,6 @@
 //! What a table looks like:
 //! * [`lake_type`]: the types a column may have, and their DuckDB and Iceberg names
 //! * [`table_schema`]: columns with field ids; DuckDB's `FIELD_IDS` option
-//! * [`csv_columns`]: how a column travels in the CSV stream, and the DuckDB expression that reads it
 //!
 //! What is known of a data file:
 //! * [`data_file`]: path, counts and column statistics of one Parquet file
@@ -32,7 +31,6 @@ mod avro_container;
 mod captured_output;
 mod column_bounds;
 pub mod commit;
-pub mod csv_columns;
 pub mod data_file;
 mod error;
 pub mod inspection;
