@@ -33,7 +33,6 @@ SELECT jsonb_pretty(lake_iceberg.metadata(metadata_location) #> '{schemas,0}') F
 
 -- A table in a schema and with a name that need quotes, and a column too.
 CREATE SCHEMA "Odd Schema";
-CREATE TABLE "Odd Schema"."Odd ""Table" ("The ""Id" int, "a/b?" text, "" "select" text) USING iceberg;
 CREATE TABLE "Odd Schema"."Odd ""Table" ("The ""Id" int, "a/b?" text, "select" text) USING iceberg;
 INSERT INTO "Odd Schema"."Odd ""Table" VALUES (1, 'slash', 'keyword'), (2, NULL, 'é');
 SELECT * FROM "Odd Schema"."Odd ""Table" WHERE "select" = 'é' ORDER BY "The ""Id";
