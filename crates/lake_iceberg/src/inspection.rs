@@ -1,0 +1,108 @@
+//! What is in a table's metadata, for SQL functions that show it.
+
+use iceberg::spec::{DataContentType, Manifest, ManifestContentType};
+use serde::Deserialize;
+
+use crate::error::{Context, ErrorKind, Result};
+use crate::manifest_list::parse_manifest_list;
+
+/// A snapshot of a metadata.json.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotEntry {
+    /// Order of the snapshot in the table's history; 0 in tables of format version 1.
+    #[serde(default)]
+    pub sequence_number: i64,
+    /// Id.
+    pub snapshot_id: i64,
+    /// Time of the commit, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Location of the manifest list.
+    #[serde(default)]
+    pub manifest_list: String,
+}
+
+/// A manifest of a manifest list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestEntry {
+    /// Location of the manifest.
+    pub manifest_path: String,
+    /// Its size in bytes.
+    pub manifest_length: i64,
+    /// True if it lists delete files, false if data files.
+    pub holds_deletes: bool,
+    /// Sequence number of the commit that added it.
+    pub sequence_number: i64,
+    /// Snapshot that added it.
+    pub added_snapshot_id: i64,
+}
+
+/// A live file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Location of the manifest that lists it.
+    pub manifest_path: String,
+    /// `DATA`, `POSITION_DELETES` or `EQUALITY_DELETES`.
+    pub content: &'static str,
+    /// Location of the file.
+    pub file_path: String,
+    /// `PARQUET`, `ORC` or `AVRO`.
+    pub file_format: String,
+    /// Partition spec it was written with.
+    pub spec_id: i32,
+    /// Number of rows.
+    pub record_count: u64,
+    /// Size in bytes.
+    pub file_size_in_bytes: u64,
+}
+
+/// The snapshots of a metadata.json, in the order of their sequence numbers.
+pub fn list_snapshots(metadata_json: &[u8]) -> Result<Vec<SnapshotEntry>> {
+    #[derive(Deserialize)]
+    struct Document {
+        snapshots: Option<Vec<SnapshotEntry>>,
+    }
+    let document: Document = serde_json::from_slice(metadata_json)
+        .context(ErrorKind::InvalidMetadata, "could not read the metadata")?;
+    let mut snapshots = document.snapshots.unwrap_or_default();
+    snapshots.sort_by_key(|snapshot| (snapshot.sequence_number, snapshot.timestamp_ms));
+    Ok(snapshots)
+}
+
+/// The manifests of a manifest list.
+pub fn list_manifests(manifest_list: &[u8]) -> Result<Vec<ManifestEntry>> {
+    let entries = parse_manifest_list(manifest_list)?
+        .into_iter()
+        .map(|manifest| ManifestEntry {
+            manifest_path: manifest.manifest_path,
+            manifest_length: manifest.manifest_length,
+            holds_deletes: manifest.content == ManifestContentType::Deletes,
+            sequence_number: manifest.sequence_number,
+            added_snapshot_id: manifest.added_snapshot_id,
+        });
+    Ok(entries.collect())
+}
+
+/// The live files of the manifest at `manifest_path`, of which `manifest` is the content.
+pub fn list_manifest_files(manifest_path: &str, manifest: &[u8]) -> Result<Vec<FileEntry>> {
+    let manifest = Manifest::parse_avro(manifest).context(
+        ErrorKind::InvalidMetadata,
+        format!("could not read manifest {manifest_path}"),
+    )?;
+    let spec_id = manifest.metadata().partition_spec().spec_id();
+    let live = manifest.entries().iter().filter(|entry| entry.is_alive());
+    let files = live.map(|entry| FileEntry {
+        manifest_path: manifest_path.to_owned(),
+        content: match entry.content_type() {
+            DataContentType::Data => "DATA",
+            DataContentType::PositionDeletes => "POSITION_DELETES",
+            DataContentType::EqualityDeletes => "EQUALITY_DELETES",
+        },
+        file_path: entry.file_path().to_owned(),
+        file_format: entry.file_format().to_string().to_uppercase(),
+        spec_id,
+        record_count: entry.record_count(),
+        file_size_in_bytes: entry.file_size_in_bytes(),
+    });
+    Ok(files.collect())
+}

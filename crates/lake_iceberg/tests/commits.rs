@@ -1,0 +1,450 @@
+//! Commits written to a directory and read back with the iceberg crate, which knows nothing of how
+//! they were made.
+
+// The helpers of the tests may fail loudly, too.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use iceberg::io::FileIO;
+use iceberg::spec::{Datum, ManifestStatus, TableMetadata};
+use lake_iceberg::{
+    Column, ColumnStats, Commit, DataFile, ErrorKind, LakeType, TableSchema, TableState, append,
+    create_table, list_manifest_files, list_manifests, list_snapshots,
+};
+
+const NOW: i64 = 1_760_000_000_000;
+
+/// A table in a directory of its own, removed at the end.
+struct TableDirectory {
+    path: PathBuf,
+}
+
+impl TableDirectory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("lake_iceberg-{}-{name}", std::process::id()));
+        fs::create_dir_all(path.join("metadata")).unwrap();
+        Self { path }
+    }
+
+    fn location(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    fn store(&self, commit: &Commit) {
+        for object in &commit.objects {
+            assert!(
+                !Path::new(&object.path).exists(),
+                "{} was written twice",
+                object.path
+            );
+            fs::write(&object.path, &object.bytes).unwrap();
+        }
+    }
+
+    /// The version as another process sees it: from the files alone.
+    fn load(&self, metadata_location: &str) -> TableState {
+        let bytes = fs::read(metadata_location).unwrap();
+        let state = TableState::from_metadata(metadata_location, &bytes).unwrap();
+        match state.manifest_list_to_load() {
+            Some(list) => state.with_manifest_list(fs::read(list).unwrap()).unwrap(),
+            None => state,
+        }
+    }
+}
+
+impl Drop for TableDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn schema() -> TableSchema {
+    let column = |field_id, name: &str, ty, required| Column {
+        field_id,
+        name: name.into(),
+        ty,
+        required,
+    };
+    TableSchema {
+        columns: vec![
+            column(1, "id", LakeType::Long, true),
+            column(2, "tags", LakeType::list(3, LakeType::String), false),
+            column(
+                4,
+                "price",
+                LakeType::Decimal {
+                    precision: 12,
+                    scale: 2,
+                },
+                false,
+            ),
+        ],
+    }
+}
+
+fn file(number: i64) -> DataFile {
+    DataFile {
+        path: format!("/t/data/{number}.parquet"),
+        record_count: 10,
+        file_size: 1000,
+        columns: vec![
+            ColumnStats {
+                field_id: 1,
+                value_count: Some(10),
+                null_count: Some(0),
+                column_size: Some(80),
+                lower: Some((number * 10).to_string()),
+                upper: Some((number * 10 + 9).to_string()),
+                has_nan: None,
+            },
+            ColumnStats {
+                field_id: 3,
+                value_count: Some(12),
+                null_count: Some(2),
+                ..Default::default()
+            },
+        ],
+    }
+}
+
+fn read_metadata(metadata_location: &str) -> TableMetadata {
+    serde_json::from_slice(&fs::read(metadata_location).unwrap()).unwrap()
+}
+
+/// Paths of the live files with the sequence number they inherited, by way of the iceberg crate.
+fn live_files(metadata: &TableMetadata) -> HashMap<String, i64> {
+    let io = FileIO::new_with_fs();
+    let snapshot = metadata.current_snapshot().unwrap();
+    let list = iceberg::spec::ManifestList::parse_with_version(
+        &fs::read(snapshot.manifest_list()).unwrap(),
+        metadata.format_version(),
+    )
+    .unwrap();
+    let mut files = HashMap::new();
+    for manifest in list.entries() {
+        let length = fs::metadata(&manifest.manifest_path).unwrap().len();
+        assert_eq!(manifest.manifest_length as u64, length);
+        for entry in block_on(manifest.load_manifest(&io)).unwrap().entries() {
+            assert_eq!(entry.status(), ManifestStatus::Added);
+            let previous = files.insert(
+                entry.file_path().to_owned(),
+                entry.sequence_number().unwrap(),
+            );
+            assert_eq!(previous, None);
+        }
+    }
+    files
+}
+
+#[test]
+fn a_new_table_without_rows_has_no_snapshot_and_the_given_field_ids() {
+    let directory = TableDirectory::new("empty");
+    let location = format!("{}/", directory.location());
+    let commit = create_table(&location, &schema(), &[], NOW).unwrap();
+    directory.store(&commit);
+    assert_eq!(commit.objects.len(), 1);
+    let metadata = read_metadata(commit.state.metadata_location());
+    assert!(metadata.current_snapshot().is_none());
+    assert_eq!(metadata.location(), directory.location());
+    assert_eq!(metadata.last_column_id(), 4);
+    assert_eq!(metadata.last_updated_ms(), NOW);
+    assert_eq!(
+        TableSchema::from_iceberg(metadata.current_schema()).unwrap(),
+        schema()
+    );
+    let state = directory.load(commit.state.metadata_location());
+    assert_eq!(
+        (state.manifest_list_location(), state.snapshot_id()),
+        (None, None)
+    );
+    assert_eq!(state.schema().unwrap(), schema());
+}
+
+#[test]
+fn a_table_created_with_rows_has_one_snapshot_in_its_first_metadata_file() {
+    let directory = TableDirectory::new("ctas");
+    let commit = create_table(directory.location(), &schema(), &[file(0), file(1)], NOW).unwrap();
+    directory.store(&commit);
+    let metadata = read_metadata(commit.state.metadata_location());
+    assert!(
+        commit
+            .state
+            .metadata_location()
+            .contains("/metadata/00000-")
+    );
+    assert_eq!(metadata.metadata_log(), []);
+    assert_eq!(live_files(&metadata).len(), 2);
+    assert_eq!(metadata.current_snapshot().unwrap().sequence_number(), 1);
+}
+
+#[test]
+fn appends_add_files_and_keep_history() {
+    let directory = TableDirectory::new("appends");
+    let mut commit = create_table(directory.location(), &schema(), &[], NOW).unwrap();
+    directory.store(&commit);
+    for number in 1..=5 {
+        // Every other commit comes from a process that has only the files.
+        let base = match number % 2 {
+            0 => directory.load(commit.state.metadata_location()),
+            _ => commit.state.clone(),
+        };
+        commit = append(&base, &[file(number)], NOW + number).unwrap();
+        directory.store(&commit);
+    }
+    let metadata = read_metadata(commit.state.metadata_location());
+    assert!(
+        commit
+            .state
+            .metadata_location()
+            .contains("/metadata/00005-")
+    );
+    let expected = (1..=5).map(|number| (file(number).path, number)).collect();
+    assert_eq!(live_files(&metadata), expected);
+    assert_eq!(metadata.snapshots().len(), 5);
+    assert_eq!(metadata.history().len(), 5);
+    assert_eq!(metadata.metadata_log().len(), 5);
+    assert!(
+        metadata
+            .metadata_log()
+            .iter()
+            .all(|entry| Path::new(&entry.metadata_file).exists())
+    );
+    assert_eq!(metadata.last_sequence_number(), 5);
+    assert_eq!(commit.state.sequence_number(), 5);
+    let current = metadata.current_snapshot().unwrap();
+    assert_eq!(current.timestamp_ms(), NOW + 5);
+    assert_eq!(current.schema_id(), Some(0));
+    assert_eq!(
+        current.summary().additional_properties["total-records"],
+        "50"
+    );
+    assert_eq!(
+        current.summary().additional_properties["added-records"],
+        "10"
+    );
+    let parent = metadata
+        .snapshot_by_id(current.parent_snapshot_id().unwrap())
+        .unwrap();
+    assert_eq!(parent.sequence_number(), 4);
+    let ids: BTreeSet<i64> = metadata
+        .snapshots()
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect();
+    assert!(ids.len() == 5 && ids.iter().all(|id| *id > 0));
+}
+
+#[test]
+fn the_same_next_version_comes_from_memory_and_from_the_files() {
+    let directory = TableDirectory::new("same");
+    let commit = create_table(directory.location(), &schema(), &[file(0)], NOW).unwrap();
+    directory.store(&commit);
+    let loaded = directory.load(commit.state.metadata_location());
+    let next = append(&loaded, &[file(1)], NOW).unwrap();
+    directory.store(&next);
+    let reloaded = directory.load(next.state.metadata_location());
+    let last = append(&reloaded, &[file(2)], NOW).unwrap();
+    directory.store(&last);
+    let metadata = read_metadata(last.state.metadata_location());
+    let io = FileIO::new_with_fs();
+    let through_crate = block_on(TableMetadata::read_from(
+        &io,
+        last.state.metadata_location(),
+    ))
+    .unwrap();
+    assert_eq!(metadata, through_crate);
+    assert_eq!(live_files(&metadata).len(), 3);
+}
+
+#[test]
+fn statistics_reach_the_manifest() {
+    let directory = TableDirectory::new("statistics");
+    let commit = create_table(directory.location(), &schema(), &[file(7)], NOW).unwrap();
+    directory.store(&commit);
+    let manifest = &commit.objects[0];
+    let parsed = iceberg::spec::Manifest::parse_avro(&manifest.bytes).unwrap();
+    let data_file = parsed.entries()[0].data_file().clone();
+    assert_eq!(
+        data_file.lower_bounds(),
+        &HashMap::from([(1, Datum::long(70))])
+    );
+    assert_eq!(
+        data_file.upper_bounds(),
+        &HashMap::from([(1, Datum::long(79))])
+    );
+    assert_eq!(data_file.value_counts(), &HashMap::from([(1, 10), (3, 12)]));
+    assert_eq!(
+        data_file.null_value_counts(),
+        &HashMap::from([(1, 0), (3, 2)])
+    );
+    assert_eq!(data_file.column_sizes(), &HashMap::from([(1, 80)]));
+}
+
+#[test]
+fn inspection_lists_snapshots_manifests_and_files() {
+    let directory = TableDirectory::new("inspection");
+    let first = create_table(directory.location(), &schema(), &[file(0)], NOW).unwrap();
+    let second = append(&first.state, &[file(1)], NOW + 1).unwrap();
+    let snapshots = list_snapshots(&second.objects[2].bytes).unwrap();
+    assert_eq!(snapshots.len(), 2);
+    assert_eq!(
+        (snapshots[0].sequence_number, snapshots[1].sequence_number),
+        (1, 2)
+    );
+    assert_eq!(snapshots[1].manifest_list, second.objects[1].path);
+    let manifests = list_manifests(&second.objects[1].bytes).unwrap();
+    let paths: Vec<_> = manifests
+        .iter()
+        .map(|manifest| &manifest.manifest_path)
+        .collect();
+    assert_eq!(paths, [&first.objects[0].path, &second.objects[0].path]);
+    assert_eq!(
+        (manifests[0].sequence_number, manifests[1].sequence_number),
+        (1, 2)
+    );
+    let files = list_manifest_files(paths[1], &second.objects[0].bytes).unwrap();
+    assert_eq!(
+        (files[0].content, files[0].file_format.as_str()),
+        ("DATA", "PARQUET")
+    );
+    assert_eq!(
+        (files[0].file_path.as_str(), files[0].record_count),
+        ("/t/data/1.parquet", 10)
+    );
+}
+
+#[test]
+fn time_does_not_run_backwards() {
+    let first = create_table("/t", &schema(), &[file(0)], NOW).unwrap();
+    let second = append(&first.state, &[file(1)], NOW - 3_600_000).unwrap();
+    assert_eq!(second.state.last_updated_ms(), NOW);
+}
+
+#[test]
+fn the_metadata_log_is_bounded_and_the_property_is_respected() {
+    let mut state = create_table("/t", &schema(), &[], NOW).unwrap().state;
+    for number in 0..105 {
+        state = append(&state, &[file(number)], NOW).unwrap().state;
+    }
+    let json = append(&state, &[file(200)], NOW)
+        .unwrap()
+        .objects
+        .remove(2)
+        .bytes;
+    let mut document: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(document["metadata-log"].as_array().unwrap().len(), 100);
+    document["properties"]["write.metadata.previous-versions-max"] = "3".into();
+    document["something-new"] = serde_json::json!({"a": [1, "]"]});
+    let state = reload(&state, &document);
+    let json = append(&state, &[file(201)], NOW)
+        .unwrap()
+        .objects
+        .remove(2)
+        .bytes;
+    let metadata: TableMetadata = serde_json::from_slice(&json).unwrap();
+    assert_eq!(metadata.metadata_log().len(), 3);
+    assert_eq!(
+        metadata.metadata_log()[2].metadata_file,
+        state.metadata_location()
+    );
+    let document: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(document["something-new"]["a"][1], "]");
+}
+
+/// `document` as a version of its own, with the manifest list of `like`'s successor.
+fn reload(like: &TableState, document: &serde_json::Value) -> TableState {
+    let bytes = serde_json::to_vec_pretty(document).unwrap();
+    let state = TableState::from_metadata("/t/metadata/00200-x.metadata.json", &bytes).unwrap();
+    let list = append(like, &[file(200)], NOW)
+        .unwrap()
+        .objects
+        .remove(1)
+        .bytes;
+    state.with_manifest_list(list).unwrap()
+}
+
+#[test]
+fn a_manifest_list_of_another_writer_is_decoded_and_extended() {
+    let first = create_table("/t", &schema(), &[file(0)], NOW).unwrap();
+    let state = TableState::from_metadata(first.state.metadata_location(), &first.objects[2].bytes);
+    let foreign = with_spaced_schema(&first.objects[1].bytes);
+    let state = state.unwrap().with_manifest_list(foreign).unwrap();
+    let second = append(&state, &[file(1)], NOW).unwrap();
+    let manifests = list_manifests(&second.objects[1].bytes).unwrap();
+    assert_eq!(manifests.len(), 2);
+    assert_eq!(manifests[0].manifest_path, first.objects[0].path);
+}
+
+/// Rewrites an Avro file's `avro.schema` as equal JSON with one more space.
+fn with_spaced_schema(file: &[u8]) -> Vec<u8> {
+    let key = b"avro.schema";
+    let at = file
+        .windows(key.len())
+        .position(|window| window == key)
+        .unwrap()
+        + key.len();
+    let (old_length, width) = read_varint(&file[at..]);
+    let schema = &file[at + width..at + width + old_length];
+    let mut changed = file[..at].to_vec();
+    let mut length = (schema.len() as u64 + 1) << 1;
+    while length >= 0x80 {
+        changed.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    changed.push(length as u8);
+    changed.push(b' ');
+    changed.extend_from_slice(&file[at + width..]);
+    changed
+}
+
+fn read_varint(bytes: &[u8]) -> (usize, usize) {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return (value >> 1, index + 1);
+        }
+    }
+    panic!("no end of varint");
+}
+
+#[test]
+fn misuse_and_damage_are_told_apart() {
+    let first = create_table("/t", &schema(), &[file(0)], NOW).unwrap();
+    let metadata = &first.objects[2];
+    assert_eq!(
+        append(&first.state, &[], NOW).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+    let state = TableState::from_metadata(&metadata.path, &metadata.bytes).unwrap();
+    assert_eq!(
+        state.manifest_list_to_load(),
+        Some(first.objects[1].path.as_str())
+    );
+    let error = append(&state, &[file(1)], NOW).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let cut = first.objects[1].bytes[..100].to_vec();
+    assert_eq!(
+        state.with_manifest_list(cut).unwrap_err().kind(),
+        ErrorKind::InvalidMetadata
+    );
+    let cut = &metadata.bytes[..metadata.bytes.len() - 1];
+    let error = TableState::from_metadata(&metadata.path, cut).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidMetadata);
+    assert!(error.message().contains(&metadata.path), "{error}");
+    let mut document: serde_json::Value = serde_json::from_slice(&metadata.bytes).unwrap();
+    document["format-version"] = 3.into();
+    let error = TableState::from_metadata("x", document.to_string().as_bytes()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_state_can_be_shared_between_threads() {
+    fn assert_shareable<T: Send + Sync + 'static>(_: Arc<T>) {}
+    let state = create_table("/t", &schema(), &[], NOW).unwrap().state;
+    assert_shareable(Arc::new(state));
+}
