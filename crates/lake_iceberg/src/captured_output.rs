@@ -6,7 +6,7 @@
 use futures::executor::block_on;
 use iceberg::io::{FileIO, OutputFile};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, ErrorKind, Result};
 
 /// Lets `write` write the object `path`, and returns what `write` did and the object's bytes.
 pub(crate) fn capture<T>(
@@ -20,15 +20,4 @@ pub(crate) fn capture<T>(
         Ok::<_, iceberg::Error>((result, bytes.to_vec()))
     });
     captured.context(ErrorKind::Internal, format!("could not write {path}"))
-}
-
-impl From<iceberg::Error> for Error {
-    fn from(error: iceberg::Error) -> Self {
-        let kind = match error.kind() {
-            iceberg::ErrorKind::DataInvalid => ErrorKind::InvalidMetadata,
-            iceberg::ErrorKind::FeatureUnsupported => ErrorKind::Unsupported,
-            _ => ErrorKind::Internal,
-        };
-        Error::new(kind, error.to_string())
-    }
 }

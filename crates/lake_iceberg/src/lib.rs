@@ -14,7 +14,7 @@
 //! What is known of a data file:
 //! * [`data_file`]: path, counts and column statistics of one Parquet file
 //! * [`return_stats`]: the same, from DuckDB's `COPY … (RETURN_STATS)`
-//! * [`column_bounds`]: lower and upper bounds, from text to Iceberg's binary form
+//! * `column_bounds`: lower and upper bounds, from text to Iceberg's binary form
 //!
 //! How a version of the table becomes the next one:
 //! * [`table_state`]: one committed version, as far as the next commit needs it
@@ -53,5 +53,5 @@ pub use inspection::{
     FileEntry, ManifestEntry, SnapshotEntry, list_manifest_files, list_manifests, list_snapshots,
 };
 pub use lake_type::{LakeType, ListType};
-pub use table_schema::{Column, TableSchema};
+pub use table_schema::{Column, TableSchema, quote_identifier};
 pub use table_state::TableState;

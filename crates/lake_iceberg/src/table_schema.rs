@@ -29,6 +29,9 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
 }
 
+/// What DuckDB's `FIELD_IDS` option calls the id of a nested column; no column may have this name.
+const RESERVED_NAME: &str = "__duckdb_field_id";
+
 impl TableSchema {
     /// Checks what neither Iceberg nor DuckDB could hold.
     ///
@@ -39,6 +42,9 @@ impl TableSchema {
         let mut ids = HashSet::new();
         let mut names = HashSet::new();
         for column in &self.columns {
+            if column.name.eq_ignore_ascii_case(RESERVED_NAME) {
+                return invalid(format!("column name \"{}\" is reserved", column.name));
+            }
             if !names.insert(column.name.to_ascii_lowercase()) {
                 return invalid(format!(
                     "column name \"{}\" differs from another one in upper and lower case only",
@@ -222,6 +228,7 @@ mod tests {
                 },
             )],
             vec![column(0, "a", LakeType::Int)],
+            vec![column(1, RESERVED_NAME, LakeType::Int)],
         ];
         for columns in cases {
             let error = TableSchema { columns }.to_iceberg(0).unwrap_err();

@@ -368,6 +368,35 @@ fn reload(like: &TableState, document: &serde_json::Value) -> TableState {
 }
 
 #[test]
+fn a_rolled_back_table_is_continued_from_its_current_snapshot() {
+    let first = create_table("/t", &schema(), &[file(0)], NOW).unwrap();
+    let second = append(&first.state, &[file(1)], NOW).unwrap();
+    let mut document: serde_json::Value = serde_json::from_slice(&second.objects[2].bytes).unwrap();
+    let first_id = first.state.snapshot_id().unwrap();
+    document["current-snapshot-id"] = first_id.into();
+    document["refs"]["main"]["snapshot-id"] = first_id.into();
+    document["refs"]["main"]["min-snapshots-to-keep"] = 7.into();
+    let bytes = document.to_string();
+    let state = TableState::from_metadata("/t/metadata/00002-x.metadata.json", bytes.as_bytes());
+    let state = state
+        .unwrap()
+        .with_manifest_list(first.objects[1].bytes.clone())
+        .unwrap();
+    let third = append(&state, &[file(2)], NOW).unwrap();
+    let metadata: TableMetadata = serde_json::from_slice(&third.objects[2].bytes).unwrap();
+    let current = metadata.current_snapshot().unwrap();
+    assert_eq!(current.parent_snapshot_id(), Some(first_id));
+    assert_eq!(current.sequence_number(), 3);
+    assert_eq!(
+        current.summary().additional_properties["total-data-files"],
+        "2"
+    );
+    assert_eq!(list_manifests(&third.objects[1].bytes).unwrap().len(), 2);
+    let document: serde_json::Value = serde_json::from_slice(&third.objects[2].bytes).unwrap();
+    assert_eq!(document["refs"]["main"]["min-snapshots-to-keep"], 7);
+}
+
+#[test]
 fn a_manifest_list_of_another_writer_is_decoded_and_extended() {
     let first = create_table("/t", &schema(), &[file(0)], NOW).unwrap();
     let state = TableState::from_metadata(first.state.metadata_location(), &first.objects[2].bytes);

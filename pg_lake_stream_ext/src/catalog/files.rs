@@ -66,14 +66,12 @@ pub fn totals(relid: pg_sys::Oid) -> Result<(u64, u64)> {
     Ok((number(rows)?, number(files)?))
 }
 
-/// Gives the transaction's new files of one table to snapshot `snapshot_id` and returns them, in the order of their making.
-pub fn assign_to_snapshot(relid: pg_sys::Oid, snapshot_id: i64) -> Result<Vec<DataFile>> {
+/// The files of one table that the transaction has added, in the order of their making.
+pub fn added(relid: pg_sys::Oid) -> Result<Vec<DataFile>> {
     let rows = spi::run(
-        "WITH added AS (UPDATE lake_table.files SET snapshot_id = $2 \
-                        WHERE table_name = $1::regclass AND snapshot_id IS NULL \
-                        RETURNING id, path, row_count, file_size, column_stats) \
-         SELECT path, row_count, file_size, column_stats FROM added ORDER BY id",
-        &[Arg::Oid(relid), Arg::Int8(snapshot_id)],
+        "SELECT path, row_count, file_size, column_stats FROM lake_table.files \
+         WHERE table_name = $1::regclass AND snapshot_id IS NULL ORDER BY id",
+        &[Arg::Oid(relid)],
         Visibility::Latest,
     )?;
     rows.into_iter()
@@ -88,6 +86,16 @@ pub fn assign_to_snapshot(relid: pg_sys::Oid, snapshot_id: i64) -> Result<Vec<Da
             })
         })
         .collect()
+}
+
+/// Gives the files that the transaction has added to the snapshot that contains them.
+pub fn assign_to_snapshot(relid: pg_sys::Oid, snapshot_id: i64) -> Result<()> {
+    spi::run(
+        "UPDATE lake_table.files SET snapshot_id = $2 WHERE table_name = $1::regclass AND snapshot_id IS NULL",
+        &[Arg::Oid(relid), Arg::Int8(snapshot_id)],
+        Visibility::Latest,
+    )
+    .map(drop)
 }
 
 fn columns<const N: usize>(row: spi::Row) -> Result<[Option<String>; N]> {

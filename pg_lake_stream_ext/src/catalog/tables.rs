@@ -31,9 +31,9 @@ pub fn find(relid: pg_sys::Oid, visibility: Visibility) -> Result<Option<TableRo
         &[Arg::Oid(relid)],
         visibility,
     )?;
-    let Some([location, metadata_location]) = rows.into_iter().next().and_then(|row| row.try_into().ok()) else {
-        return Ok(None);
-    };
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let [location, metadata_location]: [Option<String>; 2] =
+        row.try_into().map_err(|_| LakeError::internal("tables_internal has another number of columns"))?;
     let location = location.ok_or_else(|| LakeError::internal("tables_internal.location is null"))?;
     Ok(Some(TableRow { location, metadata_location }))
 }

@@ -26,8 +26,8 @@ pub fn load(relid: pg_sys::Oid, metadata_location: &str) -> Result<TableState> {
         return Ok(state);
     }
     let mut state = TableState::from_metadata(metadata_location, &object::read(metadata_location)?)?;
-    if let Some(list) = state.manifest_list_location().map(str::to_owned) {
-        state = state.with_manifest_list(&object::read(&list)?)?;
+    if let Some(list) = state.manifest_list_to_load().map(str::to_owned) {
+        state = state.with_manifest_list(object::read(&list)?)?;
     }
     store(relid, state.clone());
     Ok(state)

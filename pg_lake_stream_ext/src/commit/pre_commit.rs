@@ -37,20 +37,22 @@ fn commit_table(relid: pg_sys::Oid) -> Result<Option<Commit>> {
     let Some(row) = tables::find(relid, Visibility::Latest)? else {
         return Ok(None);
     };
-    let snapshot_id = lake_iceberg::new_snapshot_id();
-    let added = files::assign_to_snapshot(relid, snapshot_id)?;
+    let added = files::added(relid)?;
     let now_ms = now_ms();
     let commit = match row.metadata_location {
         None => {
             let schema = LakeTable::open(relid)?.schema();
-            lake_iceberg::create_table(&row.location, &schema, &added, snapshot_id, now_ms)?
+            lake_iceberg::create_table(&row.location, &schema, &added, now_ms)?
         }
         Some(_) if added.is_empty() => return Ok(None),
         Some(location) => {
             let base = metadata_cache::load(relid, &location)?;
-            lake_iceberg::append(&base, &added, snapshot_id, now_ms)?
+            lake_iceberg::append(&base, &added, now_ms)?
         }
     };
+    if let (false, Some(snapshot_id)) = (added.is_empty(), commit.state.snapshot_id()) {
+        files::assign_to_snapshot(relid, snapshot_id)?;
+    }
     Ok(Some(commit))
 }
 

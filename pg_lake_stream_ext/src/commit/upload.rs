@@ -1,7 +1,7 @@
 //! Uploads of small objects (manifests, manifest lists, metadata.json) through RECEIVE, several at once.
 
 use lake_iceberg::Object;
-use pgduck_protocol::PLACEHOLDER_LITERAL;
+use pgduck_protocol::placeholder::PLACEHOLDER_LITERAL;
 
 use crate::error::Result;
 use crate::guc;

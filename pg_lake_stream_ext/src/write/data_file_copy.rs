@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use lake_iceberg::{DataFile, TableSchema, quote_identifier};
-use pgduck_protocol::{PLACEHOLDER_LITERAL, csv, sql::quote_literal};
+use lake_iceberg::{DataFile, LakeType, TableSchema, quote_identifier};
+use pgduck_protocol::csv::{self, FieldKind};
+use pgduck_protocol::placeholder::PLACEHOLDER_LITERAL;
+use pgduck_protocol::sql::quote_literal;
 use uuid::Uuid;
 
 use crate::catalog::lake_table::LakeTable;
@@ -30,9 +32,8 @@ impl DataFileCopy {
         Self {
             head: format!("COPY (SELECT {} FROM read_csv(", select_list(&schema)),
             tail: format!(
-                ", {}, columns={{{}}})) TO {} (FORMAT parquet, COMPRESSION snappy, FIELD_IDS {}, RETURN_STATS)",
-                csv::read_csv_options(max_line),
-                csv_columns(&schema),
+                ", {})) TO {} (FORMAT parquet, COMPRESSION snappy, FIELD_IDS {}, RETURN_STATS)",
+                read_csv_options(&schema, max_line),
                 quote_literal(&path),
                 schema.field_ids_clause(),
             ),
@@ -55,21 +56,50 @@ fn select_list(schema: &TableSchema) -> String {
     let mut list = String::new();
     for (position, column) in schema.columns.iter().enumerate() {
         let separator = if position == 0 { "" } else { ", " };
-        let value = column.ty.select_expression(&format!("c{position}"));
+        let field = format!("c{position}");
+        let value = match &column.ty {
+            LakeType::List(list) => field_kind(&list.element).decode_array_expression(&field),
+            scalar => field_kind(scalar).decode_expression(&field),
+        };
         let _ = write!(list, "{separator}{value} AS {}", quote_identifier(&column.name));
     }
     list
 }
 
-/// `'c0': 'BIGINT', 'c1': 'VARCHAR'`
-fn csv_columns(schema: &TableSchema) -> String {
-    let columns: Vec<String> = schema
+fn read_csv_options(schema: &TableSchema, max_line: usize) -> String {
+    let columns: Vec<(String, String)> = schema
         .columns
         .iter()
         .enumerate()
-        .map(|(position, column)| format!("'c{position}': '{}'", column.ty.csv_column_type()))
+        .map(|(position, column)| {
+            let csv_type = match &column.ty {
+                // Arrays travel as JSON text.
+                LakeType::List(_) => "VARCHAR".to_owned(),
+                scalar => field_kind(scalar).csv_type(),
+            };
+            (format!("c{position}"), csv_type)
+        })
         .collect();
-    columns.join(", ")
+    csv::read_csv_options(columns.iter().map(|(name, ty)| (name.as_str(), ty.as_str())), max_line as u64)
+}
+
+/// The notation of a scalar type's values in the stream.
+fn field_kind(ty: &LakeType) -> FieldKind {
+    match ty {
+        LakeType::Boolean => FieldKind::Boolean,
+        LakeType::Int => FieldKind::Number("INTEGER"),
+        LakeType::Long => FieldKind::Number("BIGINT"),
+        LakeType::Float => FieldKind::Number("REAL"),
+        LakeType::Double => FieldKind::Number("DOUBLE"),
+        LakeType::Decimal { precision, scale } => FieldKind::Decimal(*precision, *scale),
+        LakeType::Date => FieldKind::Date,
+        LakeType::Time => FieldKind::Time,
+        LakeType::Timestamp => FieldKind::Timestamp,
+        LakeType::Timestamptz => FieldKind::TimestampTz,
+        LakeType::Uuid => FieldKind::Uuid,
+        LakeType::Binary => FieldKind::Blob,
+        LakeType::String | LakeType::List(_) => FieldKind::Text,
+    }
 }
 
 /// The files that a finished COPY reports (DuckDB, COPY … RETURN_STATS).

@@ -1,6 +1,9 @@
 //! Writes the rows of one statement into data files of one table.
 
+use std::ops::Range;
+
 use lake_iceberg::DataFile;
+use pgduck_protocol::csv;
 
 use crate::catalog::lake_table::LakeTable;
 use crate::catalog::files;
@@ -14,18 +17,15 @@ use crate::write::row_sink::{self, RowSink};
 
 /// Rows are handed to the sink in blocks of about this size.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// The longest CSV line that a file accepts unless a longer one comes: DuckDB's default.
-const DEFAULT_MAX_LINE: usize = 2_000_000;
 
 /// Encodes rows, cuts them into files, and enters the files in the catalog.
 pub struct TableWriter {
     table: LakeTable,
+    /// Holds the encoded rows that the sink has not got yet.
     encoder: Box<dyn RowEncoder>,
-    /// Encoded rows that the sink has not got yet.
-    block: Vec<u8>,
     /// The open file; `None` before the first block and between two files.
     sink: Option<Box<dyn RowSink>>,
-    /// Bytes that the open file has got, `block` not counted.
+    /// Bytes that the open file has got.
     file_bytes: u64,
     /// Longest line that the open file accepts.
     max_line: usize,
@@ -39,10 +39,9 @@ impl TableWriter {
         Ok(Self {
             encoder: Box::new(CsvEncoder::new(&table)?),
             table,
-            block: Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4),
             sink: None,
             file_bytes: 0,
-            max_line: DEFAULT_MAX_LINE,
+            max_line: csv::DEFAULT_MAX_LINE_BYTES as usize,
             rotation_bytes: guc::rotation_bytes(),
             written: Vec::new(),
         })
@@ -53,13 +52,13 @@ impl TableWriter {
     /// # Errors
     /// 22xxx for a value that Iceberg cannot hold; the sink's errors.
     pub fn write_row(&mut self, row: &Row<'_>) -> Result<()> {
-        let start = self.block.len();
-        self.encoder.encode(row, &mut self.block)?;
-        let line = self.block.len() - start;
-        if line > self.max_line {
-            self.widen(start, line)?;
+        let start = self.encoder.encoded().len();
+        self.encoder.encode(row)?;
+        let end = self.encoder.encoded().len();
+        if end - start > self.max_line {
+            self.widen(start, end - start)?;
         }
-        if self.block.len() >= BLOCK_BYTES {
+        if self.encoder.encoded().len() >= BLOCK_BYTES {
             self.flush_block()?;
             if self.file_bytes >= self.rotation_bytes {
                 self.end_file()?;
@@ -68,41 +67,53 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Ends the last file and enters all files in the catalog; returns how many there are.
-    pub fn finish(&mut self) -> Result<usize> {
+    /// Ends the open file and enters all files in the catalog. More rows may follow, in new files.
+    pub fn finish(&mut self) -> Result<()> {
         self.end_file()?;
         if !self.written.is_empty() {
             transaction::mark_changed(self.table.relid);
             files::insert(self.table.relid, &self.written)?;
+            self.written.clear();
         }
-        Ok(std::mem::take(&mut self.written).len())
+        Ok(())
     }
 
     /// Makes room for a line longer than the open file's statement admits: the rows before it end that file.
     fn widen(&mut self, start: usize, line: usize) -> Result<()> {
-        let wide_line = self.block.split_off(start);
-        self.end_file()?;
+        self.flush(0..start)?;
+        self.close_sink()?;
         self.max_line = line.next_power_of_two();
-        self.block = wide_line;
+        self.flush(start..start + line)?;
+        self.encoder.clear();
         Ok(())
     }
 
     fn flush_block(&mut self) -> Result<()> {
-        if self.sink.is_none() {
-            self.sink = Some(row_sink::open(DataFileCopy::new(&self.table, self.max_line))?);
+        self.flush(0..self.encoder.encoded().len())?;
+        self.encoder.clear();
+        Ok(())
+    }
+
+    /// Hands a range of the encoded bytes to the sink.
+    fn flush(&mut self, range: Range<usize>) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
         }
-        if let Some(sink) = &mut self.sink {
-            sink.write(&self.block)?;
-        }
-        self.file_bytes += self.block.len() as u64;
-        self.block.clear();
+        let sink = match &mut self.sink {
+            Some(sink) => sink,
+            None => self.sink.insert(row_sink::open(DataFileCopy::new(&self.table, self.max_line))?),
+        };
+        sink.write(&self.encoder.encoded()[range.clone()])?;
+        self.file_bytes += range.len() as u64;
         Ok(())
     }
 
     fn end_file(&mut self) -> Result<()> {
-        if !self.block.is_empty() {
-            self.flush_block()?;
-        }
+        self.flush_block()?;
+        self.close_sink()
+    }
+
+    fn close_sink(&mut self) -> Result<()> {
         if let Some(sink) = self.sink.take() {
             let result = sink.finish()?;
             self.written.extend(data_file_copy::written_files(&self.table.schema(), &result)?);

@@ -20,8 +20,10 @@
 //! [`FieldKind::decode_expression`] undoes the escape; for text without U+0001 it costs one search.
 
 mod encoder;
+mod field_encoder;
 
 pub use encoder::{ArrayEncoder, RowEncoder};
+pub use field_encoder::FieldEncoder;
 
 /// Character between two fields of a row.
 pub const DELIMITER: u8 = b',';

@@ -1,0 +1,3 @@
+//! SQL functions for users.
+
+
