@@ -212,3 +212,16 @@ GRANT USAGE ON FOREIGN SERVER pg_lake_iceberg TO lake_read_write;
 CREATE ACCESS METHOD iceberg TYPE TABLE HANDLER lake_iceberg.pg_lake_iceberg_am_handler;
 CREATE ACCESS METHOD pg_lake_iceberg TYPE TABLE HANDLER lake_iceberg.pg_lake_iceberg_am_handler;
 
+-- The metadata of any Iceberg table, read through pgduck_server. They name URLs, so they are for lake_read.
+
+CREATE FUNCTION lake_iceberg.metadata(metadata_uri text) RETURNS jsonb
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'metadata_wrapper';
+CREATE FUNCTION lake_iceberg.files(metadata_uri text)
+    RETURNS TABLE (manifest_path text, content text, file_path text, file_format text, spec_id bigint,
+                   record_count bigint, file_size_in_bytes bigint)
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'files_wrapper';
+CREATE FUNCTION lake_iceberg.snapshots(metadata_uri text)
+    RETURNS TABLE (sequence_number bigint, snapshot_id bigint, timestamp_ms timestamp, manifest_list text)
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'snapshots_wrapper';
+REVOKE ALL ON FUNCTION lake_iceberg.metadata(text), lake_iceberg.files(text), lake_iceberg.snapshots(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION lake_iceberg.metadata(text), lake_iceberg.files(text), lake_iceberg.snapshots(text) TO lake_read;

@@ -12,7 +12,6 @@ use crate::fdw::deparse;
 use crate::fdw::literal::{self, ValueType};
 use crate::fdw::row_memory::RowMemory;
 use crate::fdw::scan_query::{Audience, ParamValue, ScanQuery};
-use crate::pgduck::connection::Format;
 use crate::pgduck::pool::{self, PooledConnection};
 use crate::types;
 
@@ -131,7 +130,7 @@ impl ScanState {
         let files = self.files.as_deref().unwrap_or_default();
         let sql = self.query.text(files, Audience::Server(&values));
         let mut connection = pool::acquire()?;
-        connection.start_rows(&sql, &[], Format::Binary)?;
+        connection.start_rows(&sql, &[])?;
         if !self.columns.is_empty() {
             return Ok(Progress::Fetching(connection));
         }

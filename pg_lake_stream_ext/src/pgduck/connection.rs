@@ -18,14 +18,8 @@ use crate::pgduck::result::PgResult;
 /// How long connecting may take when the connection string has no `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Format of result columns (`PQsendQueryParams`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// PostgreSQL's text output.
-    Text = 0,
-    /// PostgreSQL's `*_send` formats.
-    Binary = 1,
-}
+/// Result columns come in PostgreSQL's `*_send` formats (`PQsendQueryParams`).
+const BINARY_RESULT: c_int = 1;
 
 /// An open connection. Not shared, not cloned; dropping it closes the socket.
 pub struct Connection {
@@ -110,15 +104,15 @@ impl Connection {
         self.last_result()
     }
 
-    /// Runs one statement with text parameters (extended protocol) and returns its result with all rows.
-    pub fn query(&mut self, sql: &str, params: &[Option<String>], format: Format) -> Result<PgResult> {
-        self.send_query(sql, params, format)?;
+    /// Runs one statement with text parameters (extended protocol) and returns its result with all rows, in binary.
+    pub fn query(&mut self, sql: &str, params: &[Option<String>]) -> Result<PgResult> {
+        self.send_query(sql, params)?;
         self.last_result()
     }
 
-    /// Starts a statement whose rows are then taken one by one with [`Self::next_row`].
-    pub fn start_rows(&mut self, sql: &str, params: &[Option<String>], format: Format) -> Result<()> {
-        self.send_query(sql, params, format)?;
+    /// Starts a statement whose rows, in binary, are then taken one by one with [`Self::next_row`].
+    pub fn start_rows(&mut self, sql: &str, params: &[Option<String>]) -> Result<()> {
+        self.send_query(sql, params)?;
         // SAFETY: a query has just been sent and no result was taken yet, as PQsetSingleRowMode demands.
         if unsafe { pq::PQsetSingleRowMode(self.raw.as_ptr()) } != 1 {
             return Err(self.lost());
@@ -147,7 +141,7 @@ impl Connection {
         self.flush()
     }
 
-    fn send_query(&mut self, sql: &str, params: &[Option<String>], format: Format) -> Result<()> {
+    fn send_query(&mut self, sql: &str, params: &[Option<String>]) -> Result<()> {
         let sql = c_string(sql)?;
         let params: Vec<Option<CString>> =
             params.iter().map(|p| p.as_deref().map(c_string).transpose()).collect::<Result<_>>()?;
@@ -164,7 +158,7 @@ impl Connection {
                 pointers.as_ptr(),
                 std::ptr::null(),
                 std::ptr::null(),
-                format as c_int,
+                BINARY_RESULT,
             )
         };
         if sent != 1 {

@@ -3,7 +3,6 @@
 use pgrx::PgSqlErrorCode;
 
 use crate::error::{LakeError, Result};
-use crate::pgduck::connection::Format;
 use crate::pgduck::pool;
 use pgduck_protocol::sql::quote_literal;
 
@@ -14,7 +13,7 @@ use pgduck_protocol::sql::quote_literal;
 pub fn read(url: &str) -> Result<Vec<u8>> {
     let mut connection = pool::acquire()?;
     let sql = format!("SELECT content FROM read_blob({})", quote_literal(url));
-    let result = connection.query(&sql, &[], Format::Binary)?;
+    let result = connection.query(&sql, &[])?;
     if result.rows() != 1 {
         return Err(LakeError::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
