@@ -2,6 +2,7 @@
 
 pub mod numeric;
 pub mod row_context;
+pub mod snapshot;
 pub mod spi;
 pub mod temp_file;
 pub mod tuple;

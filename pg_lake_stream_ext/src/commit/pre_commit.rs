@@ -12,10 +12,12 @@ use crate::catalog::lake_table::LakeTable;
 use crate::catalog::{files, tables};
 use crate::commit::{metadata_cache, upload};
 use crate::error::Result;
+use crate::pg::snapshot::ActiveSnapshot;
 use crate::pg::spi::Visibility;
 
 /// Writes the metadata of every table that the transaction has changed.
 pub fn commit_tables(relids: impl Iterator<Item = pg_sys::Oid>) -> Result<()> {
+    let _snapshot = ActiveSnapshot::push();
     let mut objects: Vec<Object> = Vec::new();
     let mut states = Vec::new();
     for relid in relids {
