@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use pgrx::{pg_guard, pg_sys};
 
-use crate::ddl::{alter_table, create_table, create_table_as};
+use crate::ddl::{alter_table, as_foreign_table, create_table, create_table_as};
 use crate::error::OrRaise;
 
 static PREVIOUS: OnceLock<pg_sys::ProcessUtility_hook_type> = OnceLock::new();
@@ -91,6 +91,8 @@ unsafe fn is_of_interest(node: *mut pg_sys::Node) -> bool {
             | pg_sys::NodeTag::T_CreateTableAsStmt
             | pg_sys::NodeTag::T_AlterTableStmt
             | pg_sys::NodeTag::T_RenameStmt
+            | pg_sys::NodeTag::T_DropStmt
+            | pg_sys::NodeTag::T_CommentStmt
     )
 }
 
@@ -129,6 +131,12 @@ unsafe extern "C-unwind" fn decide(
                 }
             }
             pg_sys::NodeTag::T_AlterTableStmt => alter_table::check_alter(node.cast()).or_raise(),
+            pg_sys::NodeTag::T_DropStmt => {
+                decision.statement = as_foreign_table::rewrite_drop(decision.statement, query_string);
+            }
+            pg_sys::NodeTag::T_CommentStmt => {
+                decision.statement = as_foreign_table::rewrite_comment(decision.statement);
+            }
             pg_sys::NodeTag::T_RenameStmt => alter_table::check_rename(node.cast()).or_raise(),
             _ => {}
         }
