@@ -154,7 +154,8 @@ def demo_database(lake: Lake) -> Database:
 def run_session(lake: Lake) -> None:
     """Runs the session with psql, which shows statements and results."""
     command = [lake.pg.install.binary("psql"), "-X", "-a", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-f", str(SESSION)]
-    subprocess.run(command, env=os.environ | environment(lake), check=True)
+    if subprocess.run(command, env=os.environ | environment(lake)).returncode:
+        sys.exit(f"The session failed. The servers go on running; their logs are {lake.pg.log} and {lake.duck.log}.")
 
 
 def show_files(lake: Lake) -> None:
