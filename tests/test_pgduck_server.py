@@ -279,7 +279,7 @@ def test_a_bad_row_is_one_error_and_the_rest_is_drained(server: Pgduck) -> None:
 def test_receive_in_the_extended_protocol_is_refused(server: Pgduck) -> None:
     with server.connect() as connection:
         with pytest.raises(psycopg.errors.FeatureNotSupported):
-            connection.execute("RECEIVE SELECT '@@PG_LAKE_RECV@@'", prepare=True)
+            connection.execute("RECEIVE SELECT '@@PG_LAKE_RECV@@'", binary=True)
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
