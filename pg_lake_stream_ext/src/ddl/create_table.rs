@@ -217,20 +217,14 @@ fn register_columns(relid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what PostgreSQL allows but Iceberg's readers cannot tell apart.
+/// Refuses what PostgreSQL allows but Iceberg or DuckDB cannot hold.
 fn check_schema(schema: &TableSchema) -> Result<()> {
     let invalid = |message: String| Err(LakeError::new(PgSqlErrorCode::ERRCODE_INVALID_TABLE_DEFINITION, message));
     if schema.columns.is_empty() {
         return invalid("an iceberg table must have at least one column".to_owned());
     }
-    let mut seen = std::collections::HashSet::new();
-    for column in &schema.columns {
-        if column.name.eq_ignore_ascii_case(RESERVED_COLUMN) {
-            return invalid(format!("column name \"{}\" is reserved", column.name));
-        }
-        if !seen.insert(column.name.to_lowercase()) {
-            return invalid(format!("column name \"{}\" differs from another one only in case", column.name));
-        }
+    if let Some(column) = schema.columns.iter().find(|column| column.name.eq_ignore_ascii_case(RESERVED_COLUMN)) {
+        return invalid(format!("column name \"{}\" is reserved", column.name));
     }
-    Ok(())
+    schema.validate().or_else(|error| invalid(error.message().to_owned()))
 }
