@@ -27,7 +27,7 @@ enum Before {
     /// Nothing.
     Absent,
     /// A file.
-    File(FileId),
+    File,
     /// A directory with these files.
     Directory(HashSet<FileId>),
 }
@@ -58,7 +58,7 @@ impl CopyTarget {
             Ok(meta) if meta.is_dir() => {
                 Before::Directory(files_below(&path).iter().map(|(_, id)| *id).collect())
             }
-            Ok(meta) => Before::File(file_id(&meta)),
+            Ok(_) => Before::File,
             Err(_) => Before::Absent,
         };
         Ok(Some(CopyTarget {
@@ -124,7 +124,7 @@ impl CopyTarget {
             ),
             Before::Absent => remove(&self.path),
             // Overwriting goes through the temporary file; the old file is still there or was truncated in place.
-            Before::File(_) => {}
+            Before::File => {}
         }
         if let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) {
             let mut temporary = std::ffi::OsString::from("tmp_");

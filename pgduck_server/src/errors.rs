@@ -39,12 +39,10 @@ pub mod sqlstate {
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
-    pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
     pub const QUERY_CANCELED: &str = "57014";
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const IO_ERROR: &str = "58030";
     pub const UNDEFINED_FILE: &str = "58P01";
-    pub const DUPLICATE_FILE: &str = "58P02";
     pub const INTERNAL_ERROR: &str = "XX000";
 }
 
@@ -90,12 +88,6 @@ impl ServerError {
     /// A message that breaks the protocol.
     pub fn protocol(message: impl Into<String>) -> ServerError {
         ServerError::fatal(sqlstate::PROTOCOL_VIOLATION, message)
-    }
-
-    /// Adds a detail.
-    pub fn with_detail(mut self, detail: impl Into<String>) -> ServerError {
-        self.detail = Some(detail.into());
-        self
     }
 
     /// Adds a hint.

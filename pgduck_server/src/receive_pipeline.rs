@@ -15,7 +15,7 @@ use pgduck_protocol::placeholder::Placeholder;
 use tokio::net::unix::pipe;
 
 use crate::copy_in::{CopyEvent, CopyIn};
-use crate::duck::{Connection, Kind, Prepared, Script};
+use crate::duck::{Connection, Kind, Prepared};
 use crate::errors::{ServerError, sqlstate};
 use crate::execution::{self, ScriptEnd, Style};
 use crate::query_control::{AbortReason, Phase, QueryControl};
@@ -50,7 +50,6 @@ enum Feed {
 
 /// A query that has been checked.
 struct Checked {
-    script: Script,
     /// The plan, if it holds whatever the stream contains.
     prepared: Option<Prepared>,
     feed: Feed,
@@ -215,6 +214,10 @@ impl Session {
             CopyEvent::Failed(message) => failed(ServerError::new(
                 sqlstate::QUERY_CANCELED,
                 format!("COPY from stdin failed: {message}"),
+            )),
+            CopyEvent::Unexpected(kind) => failed(ServerError::new(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!("unexpected message type 0x{kind:02X} during COPY from stdin"),
             )),
             CopyEvent::Terminated => Some(StreamEnd::Failed(AbortReason::Disconnected)),
         }
@@ -480,7 +483,6 @@ fn check(connection: &Connection, sql: &str, query: &str) -> Result<Checked, Ser
         _ => Feed::File,
     };
     Ok(Checked {
-        script,
         prepared: prepared.filter(|_| blind),
         feed,
     })
@@ -499,10 +501,10 @@ impl Run {
     /// Runs the query on a blocking thread.
     fn run(self, control: &Arc<QueryControl>, output: &mut execution::Output) -> ScriptEnd {
         let mut status = self.status;
-        let mut run = || -> Result<(), ServerError> {
+        let run = || -> Result<(), ServerError> {
             let prepared = match self.checked.prepared {
                 Some(prepared) => prepared,
-                None => self.checked.script.prepare(0)?,
+                None => self.connection.parse(&self.query)?.prepare(0)?,
             };
             let text = StatementTexts::of(&self.query).next_of(prepared.kind());
             let tag = execution::run_to_end(

@@ -9,13 +9,14 @@ use pgduck_protocol::sql::quote_literal;
 use uuid::Uuid;
 
 use crate::catalog::lake_table::LakeTable;
-use crate::error::Result;
+use crate::error::{LakeError, Result};
 use crate::pgduck::result::PgResult;
-
 
 /// A data file that is about to be written: its key, and how its rows are read.
 #[derive(Debug, Clone)]
 pub struct DataFileCopy {
+    /// The file's key: the URL or path that it will have in the table.
+    path: String,
     /// Text before and after the CSV source in the COPY statement.
     head: String,
     tail: String,
@@ -28,7 +29,11 @@ impl DataFileCopy {
     pub fn new(table: &LakeTable, max_line: usize) -> Self {
         let schema = table.schema();
         let key = Uuid::new_v4();
-        let path = format!("{}/data/{:02x}/{key}.parquet", table.location, key.as_bytes()[0]);
+        let path = format!(
+            "{}/data/{:02x}/{key}.parquet",
+            table.location,
+            key.as_bytes()[0]
+        );
         Self {
             head: format!("COPY (SELECT {} FROM read_csv(", select_list(&schema)),
             tail: format!(
@@ -37,6 +42,7 @@ impl DataFileCopy {
                 quote_literal(&path),
                 schema.field_ids_clause(),
             ),
+            path,
         }
     }
 
@@ -61,7 +67,11 @@ fn select_list(schema: &TableSchema) -> String {
             LakeType::List(list) => field_kind(&list.element).decode_array_expression(&field),
             scalar => field_kind(scalar).decode_expression(&field),
         };
-        let _ = write!(list, "{separator}{value} AS {}", quote_identifier(&column.name));
+        let _ = write!(
+            list,
+            "{separator}{value} AS {}",
+            quote_identifier(&column.name)
+        );
     }
     list
 }
@@ -80,7 +90,12 @@ fn read_csv_options(schema: &TableSchema, max_line: usize) -> String {
             (format!("c{position}"), csv_type)
         })
         .collect();
-    csv::read_csv_options(columns.iter().map(|(name, ty)| (name.as_str(), ty.as_str())), max_line as u64)
+    csv::read_csv_options(
+        columns
+            .iter()
+            .map(|(name, ty)| (name.as_str(), ty.as_str())),
+        max_line as u64,
+    )
 }
 
 /// The notation of a scalar type's values in the stream.
@@ -102,21 +117,21 @@ fn field_kind(ty: &LakeType) -> FieldKind {
     }
 }
 
-/// The files that a finished COPY reports (DuckDB, COPY … RETURN_STATS).
-pub fn written_files(schema: &TableSchema, result: &PgResult) -> Result<Vec<DataFile>> {
-    let filename = result.column(c"filename")?;
-    let count = result.column(c"count")?;
-    let file_size = result.column(c"file_size_bytes")?;
-    let statistics = result.column(c"column_statistics")?;
-    (0..result.rows())
-        .map(|row| {
-            Ok(DataFile::from_return_stats(
-                schema,
-                result.text(row, filename)?,
-                result.parse(row, count)?,
-                result.parse(row, file_size)?,
-                result.text(row, statistics)?,
-            )?)
-        })
-        .collect()
+impl DataFileCopy {
+    /// The file that the finished COPY reports (DuckDB, COPY … RETURN_STATS): one, since nothing in the statement splits it.
+    pub fn written_file(&self, schema: &TableSchema, result: &PgResult) -> Result<DataFile> {
+        if result.rows() != 1 {
+            return Err(LakeError::internal(format!(
+                "pgduck_server wrote {} files instead of one",
+                result.rows()
+            )));
+        }
+        Ok(DataFile::from_return_stats(
+            schema,
+            &self.path,
+            result.parse(0, result.column(c"count")?)?,
+            result.parse(0, result.column(c"file_size_bytes")?)?,
+            result.text(0, result.column(c"column_statistics")?)?,
+        )?)
+    }
 }

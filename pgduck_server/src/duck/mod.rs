@@ -21,7 +21,7 @@ mod types;
 pub use chunk::{Chunk, IntervalValue, ListEntry, Vector, Wide};
 pub use database::{Connection, Database, Interrupter, library_version};
 pub use result::{Produces, QueryResult};
-pub use statement::{Kind, Parameter, Pending, Prepared, Script};
+pub use statement::{Kind, Parameter, Prepared};
 pub use types::{Physical, Type};
 
 use std::ffi::{CStr, c_char};

@@ -153,6 +153,7 @@ impl Prepared {
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_INSERT => Kind::Insert,
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_UPDATE => Kind::Update,
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_DELETE => Kind::Delete,
+            ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_MERGE_INTO => Kind::Merge,
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_COPY => Kind::Copy,
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_CREATE => Kind::Create,
             ffi::duckdb_statement_type_DUCKDB_STATEMENT_TYPE_CREATE_FUNC => Kind::CreateFunction,

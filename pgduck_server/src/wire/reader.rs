@@ -56,11 +56,6 @@ impl MessageReader {
         }
     }
 
-    /// Whether the peer has closed its side.
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
     /// Whether there is room to read ahead while the session does something else.
     pub fn may_read_ahead(&self) -> bool {
         !self.ended && self.buffer.len() < READ_AHEAD_BYTES
