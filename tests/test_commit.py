@@ -239,7 +239,8 @@ def test_a_killed_backend_leaves_the_table_as_it_was(table: Database, how: str, 
     writer.execute("INSERT INTO t SELECT i, 'x' FROM generate_series(3, 1000) i")
     endless: threading.Thread | None = None
     if moment == "in the middle of the statement":
-        endless = threading.Thread(target=_ignore_errors, args=(lambda: writer.execute("INSERT INTO t SELECT i, 'y' FROM generate_series(1, 100000000) i"),))
+        # Rows flow at once; generate_series in FROM would be collected first.
+        endless = threading.Thread(target=_ignore_errors, args=(lambda: writer.execute("INSERT INTO t SELECT generate_series(1, 100000000), 'y'"),))
         endless.start()
         wait_until(lambda: _rows_flow(table, pid), "the statement runs")
 

@@ -188,7 +188,8 @@ def test_a_server_that_is_killed_while_it_receives(table: Database, new_pgduck: 
     server = new_pgduck(user=table.lake.duck.user)
     session = table.connect()
     session.execute("SELECT set_config('pg_lake_engine.host', %s, false)", [server.conninfo])
-    statement = Statement(session, "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 100000000) i")
+    # Rows flow at once; generate_series in FROM would be collected first.
+    statement = Statement(session, "INSERT INTO t SELECT generate_series(1, 100000000), repeat('x', 100)")
     wait_until(lambda: any(name.startswith("pipe:") for name in server.stream_descriptors()), "rows flow", 30)
     struck = time.monotonic()
     server.kill()

@@ -21,7 +21,12 @@ pub struct LakeError {
 impl LakeError {
     /// An error with a SQLSTATE and a primary message (lower case, one line, no full stop).
     pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: None, hint: None }
+        Self {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// A feature that does not exist: 0A000.
@@ -72,11 +77,14 @@ impl LakeError {
 
 /// Packs a SQLSTATE as PostgreSQL's `MAKE_SQLSTATE` does (utils/elog.h): six bits a character.
 fn pack_sqlstate(sqlstate: &str) -> i32 {
-    let valid = sqlstate.len() == 5 && sqlstate.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+    let valid = sqlstate.len() == 5
+        && sqlstate
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
     let code = if valid { sqlstate } else { "58000" };
-    code.bytes()
-        .enumerate()
-        .fold(0, |packed, (i, b)| packed | (i32::from((b - b'0') & 0x3F) << (6 * i)))
+    code.bytes().enumerate().fold(0, |packed, (i, b)| {
+        packed | (i32::from((b - b'0') & 0x3F) << (6 * i))
+    })
 }
 
 impl From<lake_iceberg::Error> for LakeError {

@@ -5,9 +5,11 @@ use std::ffi::CString;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 
-static HOST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"host=/tmp port=5332"));
+static HOST: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"host=/tmp port=5332"));
 static STREAMING_WRITES: GucSetting<bool> = GucSetting::<bool>::new(false);
-static DEFAULT_LOCATION_PREFIX: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DEFAULT_LOCATION_PREFIX: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(None);
 static MAX_PARALLEL_FILE_UPLOADS: GucSetting<i32> = GucSetting::<i32>::new(12);
 static TARGET_FILE_SIZE_MB: GucSetting<i32> = GucSetting::<i32>::new(512);
 static MAX_WRITE_TEMP_FILE_SIZE_MB: GucSetting<i32> = GucSetting::<i32>::new(3072);
@@ -104,5 +106,7 @@ pub fn rotation_bytes() -> u64 {
 }
 
 fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
-    setting.get().map(|value| value.to_string_lossy().into_owned())
+    setting
+        .get()
+        .map(|value| value.to_string_lossy().into_owned())
 }

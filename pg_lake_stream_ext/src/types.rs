@@ -20,7 +20,10 @@ pub fn lake_type(type_oid: pg_sys::Oid, typmod: i32, element_id: Option<i32>) ->
         return Some(scalar);
     }
     let element = scalar_type(array_element(type_oid)?, typmod)?;
-    Some(LakeType::List(Box::new(ListType { element_id: element_id?, element })))
+    Some(LakeType::List(Box::new(ListType {
+        element_id: element_id?,
+        element,
+    })))
 }
 
 /// The element type of an array type, or `None` for any other type.
@@ -42,9 +45,11 @@ fn scalar_type(type_oid: pg_sys::Oid, typmod: i32) -> Option<LakeType> {
         pg_sys::TIMEOID => LakeType::Time,
         pg_sys::TIMESTAMPOID => LakeType::Timestamp,
         pg_sys::TIMESTAMPTZOID => LakeType::Timestamptz,
-        pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID | pg_sys::JSONBOID => {
-            LakeType::String
-        }
+        pg_sys::TEXTOID
+        | pg_sys::VARCHAROID
+        | pg_sys::BPCHAROID
+        | pg_sys::JSONOID
+        | pg_sys::JSONBOID => LakeType::String,
         pg_sys::UUIDOID => LakeType::Uuid,
         pg_sys::BYTEAOID => LakeType::Binary,
         _ => return None,
@@ -61,22 +66,35 @@ fn decimal_type(typmod: i32) -> Option<LakeType> {
     let precision = (packed >> 16) & 0xffff;
     // Since PostgreSQL 15 the scale is an 11-bit two's complement number.
     let scale = ((packed & 0x7ff) ^ 1024) - 1024;
-    let precision = if scale < 0 { precision - scale } else { precision.max(scale) };
+    let precision = if scale < 0 {
+        precision - scale
+    } else {
+        precision.max(scale)
+    };
     let scale = scale.max(0);
-    (precision <= MAX_PRECISION).then(|| LakeType::Decimal { precision: precision as u8, scale: scale as u8 })
+    (precision <= MAX_PRECISION).then(|| LakeType::Decimal {
+        precision: precision as u8,
+        scale: scale as u8,
+    })
 }
 
 /// The error for a column whose type has no Iceberg type: 0A000.
 pub fn unsupported(column: &str, type_oid: pg_sys::Oid, typmod: i32) -> LakeError {
     // SAFETY: format_type_extended returns a palloc'd C string for any OID.
     let name = unsafe {
-        CStr::from_ptr(pg_sys::format_type_extended(type_oid, typmod, pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN as u16))
+        CStr::from_ptr(pg_sys::format_type_extended(
+            type_oid,
+            typmod,
+            pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN as u16,
+        ))
     };
     let name = name.to_string_lossy();
-    let error =
-        LakeError::unsupported(format!("column \"{column}\" has type {name}, which Iceberg tables do not support"));
+    let error = LakeError::unsupported(format!(
+        "column \"{column}\" has type {name}, which Iceberg tables do not support"
+    ));
     if type_oid == pg_sys::NUMERICOID || array_element(type_oid) == Some(pg_sys::NUMERICOID) {
-        return error.hint("Give the column a precision of at most 38 digits, for example numeric(38,9).");
+        return error
+            .hint("Give the column a precision of at most 38 digits, for example numeric(38,9).");
     }
     error
 }

@@ -17,7 +17,13 @@ pub struct FieldIds {
 }
 
 /// Enters the ids of a new table's column.
-pub fn insert(relid: pg_sys::Oid, attnum: i16, ids: FieldIds, type_oid: pg_sys::Oid, typmod: i32) -> Result<()> {
+pub fn insert(
+    relid: pg_sys::Oid,
+    attnum: i16,
+    ids: FieldIds,
+    type_oid: pg_sys::Oid,
+    typmod: i32,
+) -> Result<()> {
     let fields = [(Some(ids.column), None), (ids.element, Some(ids.column))];
     for (field_id, parent) in fields {
         let Some(field_id) = field_id else { continue };
@@ -54,8 +60,16 @@ pub fn of_table(relid: pg_sys::Oid) -> Result<HashMap<i16, FieldIds>> {
         .map(|row| {
             let attnum = number(&row[0]).and_then(|n| i16::try_from(n).ok());
             match (attnum, number(&row[1])) {
-                (Some(attnum), Some(column)) => Ok((attnum, FieldIds { column, element: number(&row[2]) })),
-                _ => Err(LakeError::internal("broken row in lake_table.field_id_mappings")),
+                (Some(attnum), Some(column)) => Ok((
+                    attnum,
+                    FieldIds {
+                        column,
+                        element: number(&row[2]),
+                    },
+                )),
+                _ => Err(LakeError::internal(
+                    "broken row in lake_table.field_id_mappings",
+                )),
             }
         })
         .collect()

@@ -22,7 +22,8 @@ pub struct ScanFile {
 /// Enters files that a statement has written.
 pub fn insert(relid: pg_sys::Oid, files: &[DataFile]) -> Result<()> {
     for file in files {
-        let columns = serde_json::to_string(&file.columns).map_err(|e| LakeError::internal(e.to_string()))?;
+        let columns =
+            serde_json::to_string(&file.columns).map_err(|e| LakeError::internal(e.to_string()))?;
         spi::run(
             "INSERT INTO lake_table.files (table_name, path, row_count, file_size, column_stats) \
              VALUES ($1::regclass, $2, $3, $4, $5::jsonb)",
@@ -49,7 +50,10 @@ pub fn visible(relid: pg_sys::Oid) -> Result<Vec<ScanFile>> {
     rows.into_iter()
         .map(|row| {
             let [path, row_count] = columns(row)?;
-            Ok(ScanFile { path: value(path)?, row_count: number(row_count)? })
+            Ok(ScanFile {
+                path: value(path)?,
+                row_count: number(row_count)?,
+            })
         })
         .collect()
 }
@@ -61,7 +65,10 @@ pub fn totals(relid: pg_sys::Oid) -> Result<(u64, u64)> {
         &[Arg::Oid(relid)],
         Visibility::Transaction,
     )?;
-    let row = rows.into_iter().next().ok_or_else(|| LakeError::internal("an aggregate returned no row"))?;
+    let row = rows
+        .into_iter()
+        .next()
+        .ok_or_else(|| LakeError::internal("an aggregate returned no row"))?;
     let [rows, files] = columns(row)?;
     Ok((number(rows)?, number(files)?))
 }
@@ -81,8 +88,9 @@ pub fn added(relid: pg_sys::Oid) -> Result<Vec<DataFile>> {
                 path: value(path)?,
                 record_count: number(row_count)?,
                 file_size: number(file_size)?,
-                columns: serde_json::from_str(&value(column_stats)?)
-                    .map_err(|e| LakeError::internal(format!("lake_table.files.column_stats: {e}")))?,
+                columns: serde_json::from_str(&value(column_stats)?).map_err(|e| {
+                    LakeError::internal(format!("lake_table.files.column_stats: {e}"))
+                })?,
             })
         })
         .collect()
@@ -99,7 +107,8 @@ pub fn assign_to_snapshot(relid: pg_sys::Oid, snapshot_id: i64) -> Result<()> {
 }
 
 fn columns<const N: usize>(row: spi::Row) -> Result<[Option<String>; N]> {
-    row.try_into().map_err(|_| LakeError::internal("catalog row with another number of columns"))
+    row.try_into()
+        .map_err(|_| LakeError::internal("catalog row with another number of columns"))
 }
 
 fn value(value: Option<String>) -> Result<String> {
@@ -107,5 +116,7 @@ fn value(value: Option<String>) -> Result<String> {
 }
 
 fn number(text: Option<String>) -> Result<u64> {
-    value(text)?.parse().map_err(|_| LakeError::internal("unexpected number in lake_table.files"))
+    value(text)?
+        .parse()
+        .map_err(|_| LakeError::internal("unexpected number in lake_table.files"))
 }

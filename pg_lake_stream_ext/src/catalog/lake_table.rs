@@ -35,15 +35,19 @@ pub struct TableColumn {
 impl LakeTable {
     /// Reads a table from the catalogs. The relation must be locked by the caller's statement.
     pub fn open(relid: pg_sys::Oid) -> Result<Self> {
-        let row = tables::find(relid, Visibility::Transaction)?
-            .ok_or_else(|| LakeError::internal(format!("relation {} is not a lake table", relid.to_u32())))?;
+        let row = tables::find(relid, Visibility::Transaction)?.ok_or_else(|| {
+            LakeError::internal(format!("relation {} is not a lake table", relid.to_u32()))
+        })?;
         let ids = fields::of_table(relid)?;
         // SAFETY: the relation exists and is locked.
         let relation = unsafe { PgRelation::open(relid) };
         let mut columns = Vec::new();
         for attribute in relation.tuple_desc().iter().filter(|a| !a.attisdropped) {
             let ids = ids.get(&attribute.attnum).ok_or_else(|| {
-                LakeError::internal(format!("column \"{}\" has no Iceberg field", attribute.name()))
+                LakeError::internal(format!(
+                    "column \"{}\" has no Iceberg field",
+                    attribute.name()
+                ))
             })?;
             columns.push(TableColumn {
                 attnum: attribute.attnum,
@@ -53,16 +57,32 @@ impl LakeTable {
                     field_id: ids.column,
                     name: attribute.name().to_owned(),
                     ty: types::lake_type(attribute.atttypid, attribute.atttypmod, ids.element)
-                        .ok_or_else(|| types::unsupported(attribute.name(), attribute.atttypid, attribute.atttypmod))?,
+                        .ok_or_else(|| {
+                            types::unsupported(
+                                attribute.name(),
+                                attribute.atttypid,
+                                attribute.atttypmod,
+                            )
+                        })?,
                     required: attribute.attnotnull,
                 },
             });
         }
-        Ok(Self { relid, location: row.location, columns })
+        Ok(Self {
+            relid,
+            location: row.location,
+            columns,
+        })
     }
 
     /// The table's schema in Iceberg.
     pub fn schema(&self) -> TableSchema {
-        TableSchema { columns: self.columns.iter().map(|column| column.iceberg.clone()).collect() }
+        TableSchema {
+            columns: self
+                .columns
+                .iter()
+                .map(|column| column.iceberg.clone())
+                .collect(),
+        }
     }
 }

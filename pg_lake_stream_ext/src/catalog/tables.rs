@@ -31,11 +31,18 @@ pub fn find(relid: pg_sys::Oid, visibility: Visibility) -> Result<Option<TableRo
         &[Arg::Oid(relid)],
         visibility,
     )?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
-    let [location, metadata_location]: [Option<String>; 2] =
-        row.try_into().map_err(|_| LakeError::internal("tables_internal has another number of columns"))?;
-    let location = location.ok_or_else(|| LakeError::internal("tables_internal.location is null"))?;
-    Ok(Some(TableRow { location, metadata_location }))
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    let [location, metadata_location]: [Option<String>; 2] = row
+        .try_into()
+        .map_err(|_| LakeError::internal("tables_internal has another number of columns"))?;
+    let location =
+        location.ok_or_else(|| LakeError::internal("tables_internal.location is null"))?;
+    Ok(Some(TableRow {
+        location,
+        metadata_location,
+    }))
 }
 
 /// Makes commits to one table take turns until the end of the transaction; deadlocks are PostgreSQL's to find.

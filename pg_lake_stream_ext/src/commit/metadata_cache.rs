@@ -25,7 +25,8 @@ pub fn load(relid: pg_sys::Oid, metadata_location: &str) -> Result<TableState> {
     if let Some(state) = cached.filter(|state| state.metadata_location() == metadata_location) {
         return Ok(state);
     }
-    let mut state = TableState::from_metadata(metadata_location, &object::read(metadata_location)?)?;
+    let mut state =
+        TableState::from_metadata(metadata_location, &object::read(metadata_location)?)?;
     if let Some(list) = state.manifest_list_to_load().map(str::to_owned) {
         state = state.with_manifest_list(object::read(&list)?)?;
     }

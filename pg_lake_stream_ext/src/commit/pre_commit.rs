@@ -21,7 +21,9 @@ pub fn commit_tables(relids: impl Iterator<Item = pg_sys::Oid>) -> Result<()> {
     let mut objects: Vec<Object> = Vec::new();
     let mut states = Vec::new();
     for relid in relids {
-        let Some(commit) = commit_table(relid)? else { continue };
+        let Some(commit) = commit_table(relid)? else {
+            continue;
+        };
         tables::set_metadata_location(relid, commit.state.metadata_location())?;
         objects.extend(commit.objects);
         states.push((relid, commit.state));
@@ -60,5 +62,7 @@ fn commit_table(relid: pg_sys::Oid) -> Result<Option<Commit>> {
 
 /// Milliseconds since 1970.
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_millis() as i64)
 }

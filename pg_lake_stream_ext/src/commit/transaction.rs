@@ -28,7 +28,10 @@ pub fn mark_changed(relid: pg_sys::Oid) {
 
 /// Commits the changed tables at PRE_COMMIT, while an error can still abort the transaction.
 #[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+unsafe extern "C-unwind" fn at_transaction_event(
+    event: pg_sys::XactEvent::Type,
+    _arg: *mut c_void,
+) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             let changed = CHANGED.take();
@@ -39,7 +42,10 @@ unsafe extern "C-unwind" fn at_transaction_event(event: pg_sys::XactEvent::Type,
         }
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             if CHANGED.with_borrow(|changed| !changed.is_empty()) {
-                LakeError::unsupported("cannot prepare a transaction that has Iceberg metadata changes").raise();
+                LakeError::unsupported(
+                    "cannot prepare a transaction that has Iceberg metadata changes",
+                )
+                .raise();
             }
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT

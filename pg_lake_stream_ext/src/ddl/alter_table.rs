@@ -20,12 +20,17 @@ pub unsafe fn check_alter(alter: *mut pg_sys::AlterTableStmt) -> Result<()> {
             return Ok(());
         }
         let commands = PgList::<pg_sys::AlterTableCmd>::from_pg((*alter).cmds);
-        if commands.iter_ptr().all(|command| keeps_columns((*command).subtype)) {
+        if commands
+            .iter_ptr()
+            .all(|command| keeps_columns((*command).subtype))
+        {
             return Ok(());
         }
     }
-    Err(LakeError::unsupported("ALTER TABLE command not supported for pg_lake_iceberg tables")
-        .detail("The columns and the storage of an Iceberg table cannot be changed yet."))
+    Err(
+        LakeError::unsupported("ALTER TABLE command not supported for pg_lake_iceberg tables")
+            .detail("The columns and the storage of an Iceberg table cannot be changed yet."),
+    )
 }
 
 #[allow(non_upper_case_globals, reason = "PostgreSQL's names")]
@@ -65,9 +70,14 @@ pub unsafe fn check_rename(rename: *mut pg_sys::RenameStmt) -> Result<()> {
     // SAFETY: the caller's.
     unsafe {
         let renames_column = (*rename).renameType == pg_sys::ObjectType::OBJECT_COLUMN;
-        if !renames_column || (*rename).relation.is_null() || lake_relation::find((*rename).relation).is_none() {
+        if !renames_column
+            || (*rename).relation.is_null()
+            || lake_relation::find((*rename).relation).is_none()
+        {
             return Ok(());
         }
     }
-    Err(LakeError::unsupported("ALTER TABLE RENAME COLUMN not supported for pg_lake_iceberg tables"))
+    Err(LakeError::unsupported(
+        "ALTER TABLE RENAME COLUMN not supported for pg_lake_iceberg tables",
+    ))
 }

@@ -25,11 +25,17 @@ pub unsafe fn rewrite_drop(
             return statement;
         }
         let names = PgList::<pg_sys::List>::from_pg((*drop).objects);
-        let (lake, other): (Vec<_>, Vec<_>) = names.iter_ptr().partition(|name| is_lake_table(*name));
+        let (lake, other): (Vec<_>, Vec<_>) =
+            names.iter_ptr().partition(|name| is_lake_table(*name));
         if lake.is_empty() {
             return statement;
         }
-        let lake = drop_statement(statement, drop, &lake, pg_sys::ObjectType::OBJECT_FOREIGN_TABLE);
+        let lake = drop_statement(
+            statement,
+            drop,
+            &lake,
+            pg_sys::ObjectType::OBJECT_FOREIGN_TABLE,
+        );
         if other.is_empty() {
             return lake;
         }
@@ -56,7 +62,9 @@ pub unsafe fn rewrite_comment(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sy
     // SAFETY: the caller's; the object of a COMMENT ON TABLE is a name list.
     unsafe {
         let comment = (*statement).utilityStmt.cast::<pg_sys::CommentStmt>();
-        if (*comment).objtype != pg_sys::ObjectType::OBJECT_TABLE || !is_lake_table((*comment).object.cast()) {
+        if (*comment).objtype != pg_sys::ObjectType::OBJECT_TABLE
+            || !is_lake_table((*comment).object.cast())
+        {
             return statement;
         }
         let copy = pg_sys::copyObjectImpl(comment.cast()).cast::<pg_sys::CommentStmt>();

@@ -29,7 +29,8 @@ const RESERVED_COLUMN: &str = "file_row_number";
 pub unsafe fn uses_iceberg(create: *mut pg_sys::CreateStmt) -> bool {
     // SAFETY: the caller's.
     unsafe {
-        let heap_only = !(*create).partspec.is_null() || (*(*create).relation).relpersistence != PERMANENT;
+        let heap_only =
+            !(*create).partspec.is_null() || (*(*create).relation).relpersistence != PERMANENT;
         names_iceberg((*create).accessMethod, heap_only)
     }
 }
@@ -63,23 +64,37 @@ const PERMANENT: c_char = pg_sys::RELPERSISTENCE_PERMANENT as c_char;
 ///
 /// # Safety
 /// `create` must be a valid statement.
-pub unsafe fn to_foreign_table(create: *mut pg_sys::CreateStmt) -> Result<*mut pg_sys::CreateForeignTableStmt> {
+pub unsafe fn to_foreign_table(
+    create: *mut pg_sys::CreateStmt,
+) -> Result<*mut pg_sys::CreateForeignTableStmt> {
     // SAFETY: the caller's; the copy is made in the current memory context, which outlives the statement.
     unsafe {
         let create = pg_sys::copyObjectImpl(create.cast()).cast::<pg_sys::CreateStmt>();
         let refused = [
-            ((*(*create).relation).relpersistence == TEMPORARY, "temporary tables"),
-            ((*(*create).relation).relpersistence == UNLOGGED, "unlogged tables"),
+            (
+                (*(*create).relation).relpersistence == TEMPORARY,
+                "temporary tables",
+            ),
+            (
+                (*(*create).relation).relpersistence == UNLOGGED,
+                "unlogged tables",
+            ),
             (!(*create).partspec.is_null(), "PARTITION BY"),
             (!(*create).ofTypename.is_null(), "OF type"),
             (!(*create).tablespacename.is_null(), "TABLESPACE"),
-            ((*create).oncommit != pg_sys::OnCommitAction::ONCOMMIT_NOOP, "ON COMMIT"),
+            (
+                (*create).oncommit != pg_sys::OnCommitAction::ONCOMMIT_NOOP,
+                "ON COMMIT",
+            ),
         ];
         if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
-            return Err(LakeError::unsupported(format!("{what} not supported for pg_lake_iceberg tables")));
+            return Err(LakeError::unsupported(format!(
+                "{what} not supported for pg_lake_iceberg tables"
+            )));
         }
         (*create).tableElts = expand_like(create)?;
-        let foreign = pg_sys::palloc0(size_of::<pg_sys::CreateForeignTableStmt>()).cast::<pg_sys::CreateForeignTableStmt>();
+        let foreign = pg_sys::palloc0(size_of::<pg_sys::CreateForeignTableStmt>())
+            .cast::<pg_sys::CreateForeignTableStmt>();
         (*foreign).base = *create;
         (*foreign).base.type_ = pg_sys::NodeTag::T_CreateForeignTableStmt;
         (*foreign).base.accessMethod = std::ptr::null_mut();
@@ -104,17 +119,27 @@ unsafe fn expand_like(create: *mut pg_sys::CreateStmt) -> Result<*mut pg_sys::Li
             }
             let like = element.cast::<pg_sys::TableLikeClause>();
             if (*like).options != 0 {
-                return Err(LakeError::unsupported("LIKE INCLUDING not supported for pg_lake_iceberg tables"));
+                return Err(LakeError::unsupported(
+                    "LIKE INCLUDING not supported for pg_lake_iceberg tables",
+                ));
             }
-            let source = pg_sys::relation_openrv((*like).relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let source = pg_sys::relation_openrv(
+                (*like).relation,
+                pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+            );
             let relid = (*source).rd_id;
-            let allowed = pg_sys::pg_class_aclcheck(relid, pg_sys::GetUserId(), pg_sys::ACL_SELECT.into());
+            let allowed =
+                pg_sys::pg_class_aclcheck(relid, pg_sys::GetUserId(), pg_sys::ACL_SELECT.into());
             if allowed != pg_sys::AclResult::ACLCHECK_OK {
                 let kind = pg_sys::get_relkind_objtype((*(*source).rd_rel).relkind);
                 pg_sys::aclcheck_error(allowed, kind, pg_sys::get_rel_name(relid));
             }
             let relation = PgRelation::from_pg(source);
-            for attribute in relation.tuple_desc().iter().filter(|attribute| !attribute.attisdropped) {
+            for attribute in relation
+                .tuple_desc()
+                .iter()
+                .filter(|attribute| !attribute.attisdropped)
+            {
                 let column = pg_sys::makeColumnDef(
                     attribute.attname.data.as_ptr(),
                     attribute.atttypid,
@@ -169,13 +194,17 @@ pub unsafe fn is_on_lake_server(foreign: *mut pg_sys::CreateForeignTableStmt) ->
 /// `relation` must be a valid range variable.
 pub unsafe fn register(relation: *mut pg_sys::RangeVar) -> Result<()> {
     // SAFETY: the caller's.
-    let Some(relid) = (unsafe { lake_relation::find(relation) }) else { return Ok(()) };
+    let Some(relid) = (unsafe { lake_relation::find(relation) }) else {
+        return Ok(());
+    };
     if tables::find(relid, Visibility::Transaction)?.is_some() {
         return Ok(());
     }
     // SAFETY: a plain read.
     if unsafe { pg_sys::GetDatabaseEncoding() } != pg_sys::pg_enc::PG_UTF8 as i32 {
-        return Err(LakeError::unsupported("iceberg tables need a database with encoding UTF8"));
+        return Err(LakeError::unsupported(
+            "iceberg tables need a database with encoding UTF8",
+        ));
     }
     register_columns(relid)?;
     let custom = options::of_table(relid)?.location;
@@ -195,10 +224,15 @@ fn register_columns(relid: pg_sys::Oid) -> Result<()> {
     // SAFETY: the table was created by this transaction, which holds its lock.
     let relation = unsafe { PgRelation::open(relid) };
     let descriptor = relation.tuple_desc();
-    let columns: Vec<_> = descriptor.iter().filter(|attribute| !attribute.attisdropped).collect();
+    let columns: Vec<_> = descriptor
+        .iter()
+        .filter(|attribute| !attribute.attisdropped)
+        .collect();
     let mut next_id = columns.len() as i32;
     for (position, column) in columns.iter().enumerate() {
-        if column.attgenerated != 0 && column.attgenerated as u8 != pg_sys::ATTRIBUTE_GENERATED_STORED {
+        if column.attgenerated != 0
+            && column.attgenerated as u8 != pg_sys::ATTRIBUTE_GENERATED_STORED
+        {
             return Err(LakeError::unsupported(format!(
                 "column \"{}\" is a virtual generated column, which Iceberg tables do not support",
                 column.name()
@@ -209,28 +243,40 @@ fn register_columns(relid: pg_sys::Oid) -> Result<()> {
             next_id
         });
         if types::lake_type(column.atttypid, column.atttypmod, element).is_none() {
-            return Err(types::unsupported(column.name(), column.atttypid, column.atttypmod));
+            return Err(types::unsupported(
+                column.name(),
+                column.atttypid,
+                column.atttypmod,
+            ));
         }
-        let ids = FieldIds { column: position as i32 + 1, element };
+        let ids = FieldIds {
+            column: position as i32 + 1,
+            element,
+        };
         fields::insert(relid, column.attnum, ids, column.atttypid, column.atttypmod)?;
     }
     Ok(())
 }
 
-/// Refuses what PostgreSQL allows but Iceberg's readers cannot tell apart.
+/// Refuses what PostgreSQL allows but Iceberg or DuckDB cannot hold.
 fn check_schema(schema: &TableSchema) -> Result<()> {
-    let invalid = |message: String| Err(LakeError::new(PgSqlErrorCode::ERRCODE_INVALID_TABLE_DEFINITION, message));
+    let invalid = |message: String| {
+        Err(LakeError::new(
+            PgSqlErrorCode::ERRCODE_INVALID_TABLE_DEFINITION,
+            message,
+        ))
+    };
     if schema.columns.is_empty() {
         return invalid("an iceberg table must have at least one column".to_owned());
     }
-    let mut seen = std::collections::HashSet::new();
-    for column in &schema.columns {
-        if column.name.eq_ignore_ascii_case(RESERVED_COLUMN) {
-            return invalid(format!("column name \"{}\" is reserved", column.name));
-        }
-        if !seen.insert(column.name.to_lowercase()) {
-            return invalid(format!("column name \"{}\" differs from another one only in case", column.name));
-        }
+    if let Some(column) = schema
+        .columns
+        .iter()
+        .find(|column| column.name.eq_ignore_ascii_case(RESERVED_COLUMN))
+    {
+        return invalid(format!("column name \"{}\" is reserved", column.name));
     }
-    Ok(())
+    schema
+        .validate()
+        .or_else(|error| invalid(error.message().to_owned()))
 }

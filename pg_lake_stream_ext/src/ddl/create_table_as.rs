@@ -39,14 +39,18 @@ pub unsafe fn run(
     unsafe {
         let into = (*create).into;
         if (*create).objtype != pg_sys::ObjectType::OBJECT_TABLE {
-            return Err(LakeError::unsupported("materialized views not supported for pg_lake_iceberg tables"));
+            return Err(LakeError::unsupported(
+                "materialized views not supported for pg_lake_iceberg tables",
+            ));
         }
         if (*create).if_not_exists && exists((*into).rel) {
             return Ok(false);
         }
         let query = pg_sys::copyObjectImpl((*create).query.cast()).cast::<pg_sys::Query>();
         if (*query).commandType != pg_sys::CmdType::CMD_SELECT {
-            return Err(LakeError::unsupported("CREATE TABLE AS EXECUTE not supported for pg_lake_iceberg tables"));
+            return Err(LakeError::unsupported(
+                "CREATE TABLE AS EXECUTE not supported for pg_lake_iceberg tables",
+            ));
         }
 
         let foreign = create_table::to_foreign_table(&mut create_statement(into, query)?)?;
@@ -62,7 +66,11 @@ pub unsafe fn run(
         );
         pg_sys::CommandCounterIncrement();
 
-        let rows = if (*into).skipData { 0 } else { insert((*into).rel, query, params)? };
+        let rows = if (*into).skipData {
+            0
+        } else {
+            insert((*into).rel, query, params)?
+        };
         if !completion.is_null() && !(*into).skipData {
             pg_sys::SetQueryCompletion(completion, pg_sys::CommandTag::CMDTAG_SELECT, rows);
         }
@@ -85,7 +93,10 @@ unsafe fn exists(relation: *mut pg_sys::RangeVar) -> bool {
 }
 
 /// The CREATE TABLE with the query's columns, named by the statement's column list as far as it goes.
-unsafe fn create_statement(into: *mut pg_sys::IntoClause, query: *mut pg_sys::Query) -> Result<pg_sys::CreateStmt> {
+unsafe fn create_statement(
+    into: *mut pg_sys::IntoClause,
+    query: *mut pg_sys::Query,
+) -> Result<pg_sys::CreateStmt> {
     // SAFETY: the caller's; list cells hold the nodes that these lists have by definition.
     unsafe {
         let names: Vec<*const c_char> = PgList::<pg_sys::Node>::from_pg((*into).colNames)
@@ -94,7 +105,10 @@ unsafe fn create_statement(into: *mut pg_sys::IntoClause, query: *mut pg_sys::Qu
             .collect();
         let mut elements = PgList::<pg_sys::Node>::new();
         let targets = PgList::<pg_sys::TargetEntry>::from_pg((*query).targetList);
-        let visible: Vec<_> = targets.iter_ptr().filter(|target| !(**target).resjunk).collect();
+        let visible: Vec<_> = targets
+            .iter_ptr()
+            .filter(|target| !(**target).resjunk)
+            .collect();
         if names.len() > visible.len() {
             return Err(LakeError::new(
                 pgrx::PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
@@ -139,17 +153,25 @@ unsafe fn insert(
     // SAFETY: the caller's; SPI is connected between the two calls, an ERROR leaves it to the transaction's abort.
     unsafe {
         let text = CStr::from_ptr(pg_sys::pg_get_querydef(query, false)).to_string_lossy();
-        let name = CStr::from_ptr(pg_sys::quote_qualified_identifier((*relation).schemaname, (*relation).relname));
+        let name = CStr::from_ptr(pg_sys::quote_qualified_identifier(
+            (*relation).schemaname,
+            (*relation).relname,
+        ));
         let sql = CString::new(format!("INSERT INTO {} {text}", name.to_string_lossy()))
             .map_err(|_| LakeError::internal("zero byte in a query"))?;
         pg_sys::SPI_connect();
-        let options = pg_sys::SPIExecuteOptions { params, ..Default::default() };
+        let options = pg_sys::SPIExecuteOptions {
+            params,
+            ..Default::default()
+        };
         let code = pg_sys::SPI_execute_extended(sql.as_ptr(), &options);
         let rows = pg_sys::SPI_processed;
         pg_sys::SPI_finish();
         match code {
             code if code == pg_sys::SPI_OK_INSERT as i32 => Ok(rows),
-            code => Err(LakeError::internal(format!("INSERT of CREATE TABLE AS failed with SPI code {code}"))),
+            code => Err(LakeError::internal(format!(
+                "INSERT of CREATE TABLE AS failed with SPI code {code}"
+            ))),
         }
     }
 }

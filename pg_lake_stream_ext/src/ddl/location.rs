@@ -2,15 +2,17 @@
 
 use std::ffi::CStr;
 
-use pgrx::{PgSqlErrorCode, pg_sys};
 use pgduck_protocol::sql::quote_literal;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::error::{LakeError, Result};
 use crate::guc;
 use crate::pgduck::pool;
 
 /// URL schemes that the server can write to.
-const SCHEMES: [&str; 7] = ["s3://", "gs://", "gcs://", "r2://", "az://", "azure://", "abfss://"];
+const SCHEMES: [&str; 7] = [
+    "s3://", "gs://", "gcs://", "r2://", "az://", "azure://", "abfss://",
+];
 
 /// Checks a location that a user has named, and takes slashes off its end.
 ///
@@ -27,8 +29,12 @@ pub fn normalize(location: &str) -> Result<String> {
         || location.starts_with("file:///")
         || SCHEMES.iter().any(|scheme| location.starts_with(scheme));
     if !known {
-        return Err(invalid("not an absolute path and not a supported URL")
-            .hint(format!("Use an absolute path, file:///…, or one of {}.", SCHEMES.join(", "))));
+        return Err(
+            invalid("not an absolute path and not a supported URL").hint(format!(
+                "Use an absolute path, file:///…, or one of {}.",
+                SCHEMES.join(", ")
+            )),
+        );
     }
     if location.contains(['?', '*', '[', ']', '\0']) {
         return Err(invalid("it must not contain any of ? * [ ]"));
@@ -60,7 +66,11 @@ pub fn default_location(relid: pg_sys::Oid) -> Result<String> {
         .map(|name| CStr::from_ptr(name).to_bytes())
     };
     let [database, schema, table] = names.map(url_encode);
-    Ok(format!("{}/{database}/{schema}/{table}/{}", normalize(&prefix)?, relid.to_u32()))
+    Ok(format!(
+        "{}/{database}/{schema}/{table}/{}",
+        normalize(&prefix)?,
+        relid.to_u32()
+    ))
 }
 
 /// Percent-encodes all but letters, digits, `_` and `-`.
@@ -81,7 +91,10 @@ fn url_encode(name: &[u8]) -> String {
 /// 55000 if there is; the server's error if it cannot look.
 pub fn check_empty(location: &str) -> Result<()> {
     let path = location.strip_prefix("file://").unwrap_or(location);
-    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM glob({}) LIMIT 1)", quote_literal(&format!("{path}/**")));
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM glob({}) LIMIT 1)",
+        quote_literal(&format!("{path}/**"))
+    );
     match pool::acquire()?.simple_query(&sql)?.text(0, 0)? {
         "0" => Ok(()),
         _ => Err(LakeError::new(

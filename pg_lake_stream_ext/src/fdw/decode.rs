@@ -60,7 +60,9 @@ impl Decoder {
             pg_sys::BOOLOID => Self::Bool,
             pg_sys::INT2OID => Self::Int2,
             pg_sys::INT4OID | pg_sys::DATEOID => Self::Int4,
-            pg_sys::INT8OID | pg_sys::TIMEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Self::Int8,
+            pg_sys::INT8OID | pg_sys::TIMEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => {
+                Self::Int8
+            }
             pg_sys::FLOAT4OID => Self::Float4,
             pg_sys::FLOAT8OID => Self::Float8,
             pg_sys::NUMERICOID => Self::Numeric,
@@ -78,7 +80,10 @@ impl Decoder {
             _ => match types::array_element(type_oid) {
                 Some(element_type) => Self::Array(Box::new(ArrayDecoder::new(element_type)?)),
                 None => {
-                    return Err(LakeError::internal(format!("no decoder for type {}", type_oid.to_u32())));
+                    return Err(LakeError::internal(format!(
+                        "no decoder for type {}",
+                        type_oid.to_u32()
+                    )));
                 }
             },
         })
@@ -119,7 +124,9 @@ impl ArrayDecoder {
     fn new(element_type: pg_sys::Oid) -> Result<Self> {
         let (mut length, mut by_value, mut align) = (0, false, 0);
         // SAFETY: a look-up of an existing type.
-        unsafe { pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align) };
+        unsafe {
+            pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align)
+        };
         Ok(Self {
             element: Decoder::new(element_type)?,
             element_type,
@@ -142,10 +149,14 @@ impl ArrayDecoder {
         let _element_type = reader.i32()?;
         if dimensions == 0 {
             // SAFETY: an empty array of a type that exists.
-            return Ok(pg_sys::Datum::from(unsafe { pg_sys::construct_empty_array(self.element_type) }));
+            return Ok(pg_sys::Datum::from(unsafe {
+                pg_sys::construct_empty_array(self.element_type)
+            }));
         }
         if dimensions != 1 {
-            return Err(LakeError::unsupported("arrays of more than one dimension are not supported"));
+            return Err(LakeError::unsupported(
+                "arrays of more than one dimension are not supported",
+            ));
         }
         let count = usize::try_from(reader.i32()?).map_err(|_| malformed())?;
         let lower_bound = reader.i32()?;
@@ -183,7 +194,9 @@ impl ArrayDecoder {
         let mut reader = Reader(elements);
         let mut space = 0;
         for _ in 0..count {
-            space += reader.element()?.map_or(0, |element| self.element.space(element.len()));
+            space += reader
+                .element()?
+                .map_or(0, |element| self.element.space(element.len()));
         }
         Ok(space)
     }
@@ -206,7 +219,9 @@ impl<'a> Reader<'a> {
     fn element(&mut self) -> Result<Option<&'a [u8]>> {
         match self.i32()? {
             -1 => Ok(None),
-            length => self.take(usize::try_from(length).map_err(|_| malformed())?).map(Some),
+            length => self
+                .take(usize::try_from(length).map_err(|_| malformed())?)
+                .map(Some),
         }
     }
 }
@@ -239,7 +254,9 @@ const NUMERIC_BASE: u16 = 10_000;
 ///
 /// At most 38 decimal digits always have the short form; zeros at both ends are left out as `make_result` does.
 fn numeric(bytes: &[u8], memory: &mut RowMemory) -> Result<pg_sys::Datum> {
-    let mut words = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    let mut words = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     let mut word = || words.next().ok_or_else(malformed);
     let (count, weight, sign, scale) = (word()?, word()? as i16, word()?, word()?);
     if bytes.len() != 8 + 2 * usize::from(count)
@@ -261,8 +278,16 @@ fn numeric(bytes: &[u8], memory: &mut RowMemory) -> Result<pg_sys::Datum> {
             return Err(malformed());
         }
         header |= weight as u16 & NUMERIC_SHORT_WEIGHT_MASK;
-        header |= if weight < 0 { NUMERIC_SHORT_WEIGHT_NEGATIVE } else { 0 };
-        header |= if sign == NUMERIC_NEGATIVE { NUMERIC_SHORT_NEGATIVE } else { 0 };
+        header |= if weight < 0 {
+            NUMERIC_SHORT_WEIGHT_NEGATIVE
+        } else {
+            0
+        };
+        header |= if sign == NUMERIC_NEGATIVE {
+            NUMERIC_SHORT_NEGATIVE
+        } else {
+            0
+        };
     }
     let mut stored = [0u8; 2 + 2 * 16];
     let stored = stored.get_mut(..2 + digits.len()).ok_or_else(malformed)?;
@@ -296,8 +321,13 @@ fn converted_text(bytes: &[u8]) -> Result<pg_sys::Datum> {
 fn jsonb(bytes: &[u8]) -> Result<pg_sys::Datum> {
     let text = CString::new(bytes).map_err(|_| malformed())?;
     // SAFETY: jsonb_in takes a C string; it raises if it is not JSON.
-    unsafe { direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(pg_sys::Datum::from(text.as_ptr()))]) }
-        .ok_or_else(malformed)
+    unsafe {
+        direct_function_call_as_datum(
+            pg_sys::jsonb_in,
+            &[Some(pg_sys::Datum::from(text.as_ptr()))],
+        )
+    }
+    .ok_or_else(malformed)
 }
 
 fn malformed() -> LakeError {

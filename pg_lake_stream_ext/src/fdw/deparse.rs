@@ -58,7 +58,10 @@ struct Digits {
 
 impl Digits {
     fn union(self, other: Digits) -> Digits {
-        Digits { integer: self.integer.max(other.integer), scale: self.scale.max(other.scale) }
+        Digits {
+            integer: self.integer.max(other.integer),
+            scale: self.scale.max(other.scale),
+        }
     }
 
     /// DuckDB compares decimals as one decimal that holds both; if there is none it fails or rounds.
@@ -78,7 +81,12 @@ enum Comparison {
 impl Deparser {
     /// For conditions on the table `relid`, which is `varno` in the query.
     pub fn new(relid: pg_sys::Oid, varno: pg_sys::Index) -> Self {
-        Self { relid, varno, params: Vec::new(), depth: 0 }
+        Self {
+            relid,
+            varno,
+            params: Vec::new(),
+            depth: 0,
+        }
     }
 
     /// The SQL of a condition, or `None` if it must stay with PostgreSQL.
@@ -105,12 +113,14 @@ impl Deparser {
         // SAFETY: every cast follows the node's tag; a tree's children are valid nodes.
         let sql = unsafe {
             match (*node).type_ {
-                _ if is_row_independent(node) => {
-                    self.operand(node).filter(|o| o.value_type == ValueType::Bool).map(|o| o.sql)
-                }
-                pg_sys::NodeTag::T_Var => {
-                    self.operand(node).filter(|o| o.value_type == ValueType::Bool).map(|o| o.sql)
-                }
+                _ if is_row_independent(node) => self
+                    .operand(node)
+                    .filter(|o| o.value_type == ValueType::Bool)
+                    .map(|o| o.sql),
+                pg_sys::NodeTag::T_Var => self
+                    .operand(node)
+                    .filter(|o| o.value_type == ValueType::Bool)
+                    .map(|o| o.sql),
                 pg_sys::NodeTag::T_BoolExpr => self.bool_expr(&*node.cast()),
                 pg_sys::NodeTag::T_OpExpr => self.comparison(&*node.cast()),
                 pg_sys::NodeTag::T_DistinctExpr => self.distinct(&*node.cast()),
@@ -130,7 +140,11 @@ impl Deparser {
             pg_sys::BoolExprType::OR_EXPR => " OR ",
             _ => "",
         };
-        let mut sql = Sql::from(if separator.is_empty() { "(NOT ".to_owned() } else { "(".to_owned() });
+        let mut sql = Sql::from(if separator.is_empty() {
+            "(NOT ".to_owned()
+        } else {
+            "(".to_owned()
+        });
         // SAFETY: the list holds expressions.
         for (position, arg) in unsafe { nodes(expr.args) }.into_iter().enumerate() {
             if position > 0 {
@@ -178,7 +192,9 @@ impl Deparser {
     unsafe fn array_comparison(&mut self, expr: &pg_sys::ScalarArrayOpExpr) -> Option<Sql> {
         // SAFETY: the list holds expressions.
         let args = unsafe { nodes(expr.args) };
-        let [scalar, array] = args[..] else { return None };
+        let [scalar, array] = args[..] else {
+            return None;
+        };
         let negated = match (comparison_operator(expr.opno)?, expr.useOr) {
             (Comparison::Equal, true) => false,
             (Comparison::NotEqual, false) => true,
@@ -189,7 +205,9 @@ impl Deparser {
         if scalar.kind != OperandKind::Column {
             return None;
         }
-        let [Piece::Sql(operand)] = &scalar.sql.pieces[..] else { return None };
+        let [Piece::Sql(operand)] = &scalar.sql.pieces[..] else {
+            return None;
+        };
         // SAFETY: `array` is an expression.
         let array_type = unsafe { pg_sys::exprType(array) };
         let element_type = ValueType::from_oid(types::array_element(array_type)?)?;
@@ -222,7 +240,13 @@ impl Deparser {
         }
         let operand = operand.clone();
         let number = self.param(array);
-        Some(Sql { pieces: vec![Piece::InArray { number, operand, negated }] })
+        Some(Sql {
+            pieces: vec![Piece::InArray {
+                number,
+                operand,
+                negated,
+            }],
+        })
     }
 
     fn in_constants(
@@ -233,8 +257,12 @@ impl Deparser {
         negated: bool,
         elements: &[Operand],
     ) -> Option<Sql> {
-        let digits = elements.iter().fold(scalar.digits, |digits, element| digits.union(element.digits));
-        let all = elements.iter().all(|element| comparable(Comparison::Equal, collation, scalar, element));
+        let digits = elements.iter().fold(scalar.digits, |digits, element| {
+            digits.union(element.digits)
+        });
+        let all = elements
+            .iter()
+            .all(|element| comparable(Comparison::Equal, collation, scalar, element));
         if !all || !digits.fits() {
             return None;
         }
@@ -260,7 +288,11 @@ impl Deparser {
             None => unsafe { self.boolean(arg)? },
         };
         let is_null = test.nulltesttype == pg_sys::NullTestType::IS_NULL;
-        sql.push_str(if is_null { " IS NULL)" } else { " IS NOT NULL)" });
+        sql.push_str(if is_null {
+            " IS NULL)"
+        } else {
+            " IS NOT NULL)"
+        });
         Some(prefixed("(", sql))
     }
 
@@ -289,7 +321,12 @@ impl Deparser {
                     ValueType::Numeric => numeric_digits(var.vartypmod)?,
                     _ => Digits::default(),
                 };
-                return Some(Operand { sql, value_type, kind: OperandKind::Column, digits });
+                return Some(Operand {
+                    sql,
+                    value_type,
+                    kind: OperandKind::Column,
+                    digits,
+                });
             }
             let value_type = ValueType::from_oid(pg_sys::exprType(node))?;
             if (*node).type_ == pg_sys::NodeTag::T_Const {
@@ -301,8 +338,17 @@ impl Deparser {
             if value_type == ValueType::Numeric || !is_row_independent(node) {
                 return None;
             }
-            let sql = Sql { pieces: vec![Piece::Value { number: self.param(node) }] };
-            Some(Operand { sql, value_type, kind: OperandKind::Param, digits: Digits::default() })
+            let sql = Sql {
+                pieces: vec![Piece::Value {
+                    number: self.param(node),
+                }],
+            };
+            Some(Operand {
+                sql,
+                value_type,
+                kind: OperandKind::Param,
+                digits: Digits::default(),
+            })
         }
     }
 
@@ -314,7 +360,8 @@ impl Deparser {
                 return None;
             }
             let var: &pg_sys::Var = &*node.cast();
-            if var.varno as pg_sys::Index != self.varno || var.varlevelsup != 0 || var.varattno < 1 {
+            if var.varno as pg_sys::Index != self.varno || var.varlevelsup != 0 || var.varattno < 1
+            {
                 return None;
             }
             let name = CStr::from_ptr(pg_sys::get_attname(self.relid, var.varattno, false));
@@ -325,7 +372,10 @@ impl Deparser {
     /// Number of the parameter with this expression.
     fn param(&mut self, node: *mut pg_sys::Node) -> usize {
         // SAFETY: both are valid nodes.
-        let known = self.params.iter().position(|param| unsafe { pg_sys::equal(param.cast(), node.cast()) });
+        let known = self
+            .params
+            .iter()
+            .position(|param| unsafe { pg_sys::equal(param.cast(), node.cast()) });
         known.unwrap_or_else(|| {
             self.params.push(node);
             self.params.len() - 1
@@ -346,7 +396,10 @@ unsafe fn constant_operand(value_type: ValueType, value: Option<pg_sys::Datum>) 
             if value_type == ValueType::Numeric {
                 // SAFETY: as promised by the caller; here and below.
                 let decimal = unsafe { Decimal::new(value)? };
-                digits = Digits { integer: decimal.integer_digits, scale: decimal.scale };
+                digits = Digits {
+                    integer: decimal.integer_digits,
+                    scale: decimal.scale,
+                };
             }
             if value_type == ValueType::Date {
                 ordinary = literal::is_ordinary_date(value);
@@ -355,11 +408,21 @@ unsafe fn constant_operand(value_type: ValueType, value: Option<pg_sys::Datum>) 
             unsafe { literal::value(value_type, value)? }
         }
     };
-    Some(Operand { sql: Sql::from(sql), value_type, kind: OperandKind::Constant { ordinary }, digits })
+    Some(Operand {
+        sql: Sql::from(sql),
+        value_type,
+        kind: OperandKind::Constant { ordinary },
+        digits,
+    })
 }
 
 /// Whether DuckDB's comparison of two operands is PostgreSQL's.
-fn comparable(comparison: Comparison, collation: pg_sys::Oid, left: &Operand, right: &Operand) -> bool {
+fn comparable(
+    comparison: Comparison,
+    collation: pg_sys::Oid,
+    left: &Operand,
+    right: &Operand,
+) -> bool {
     let (a, b) = (left.value_type, right.value_type);
     match (a, b) {
         (ValueType::Text, ValueType::Text) => is_text_comparable(comparison, collation),
@@ -372,18 +435,25 @@ fn comparable(comparison: Comparison, collation: pg_sys::Oid, left: &Operand, ri
 
 /// Whether DuckDB can make a timestamp of a date operand: it fails for far years.
 fn can_become_timestamp(operand: &Operand) -> bool {
-    matches!(operand.kind, OperandKind::Column | OperandKind::Constant { ordinary: true })
+    matches!(
+        operand.kind,
+        OperandKind::Column | OperandKind::Constant { ordinary: true }
+    )
 }
 
 /// DuckDB compares UTF-8 bytes; so do PostgreSQL's equality under deterministic collations and its order under C.
 fn is_text_comparable(comparison: Comparison, collation: pg_sys::Oid) -> bool {
     // SAFETY: plain look-ups of a collation that the planner has given.
     unsafe {
-        if collation == pg_sys::InvalidOid || pg_sys::GetDatabaseEncoding() != pg_sys::pg_enc::PG_UTF8 as i32 {
+        if collation == pg_sys::InvalidOid
+            || pg_sys::GetDatabaseEncoding() != pg_sys::pg_enc::PG_UTF8 as i32
+        {
             return false;
         }
         match comparison {
-            Comparison::Equal | Comparison::NotEqual => pg_sys::get_collation_isdeterministic(collation),
+            Comparison::Equal | Comparison::NotEqual => {
+                pg_sys::get_collation_isdeterministic(collation)
+            }
             Comparison::Order(_) => is_c_collation(collation),
         }
     }
@@ -447,7 +517,8 @@ unsafe fn is_row_independent(node: *mut pg_sys::Node) -> bool {
 /// # Safety
 /// `node` is a valid expression; so is the result.
 unsafe fn strip_relabel(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
-    let is_text = |type_oid: pg_sys::Oid| type_oid == pg_sys::TEXTOID || type_oid == pg_sys::VARCHAROID;
+    let is_text =
+        |type_oid: pg_sys::Oid| type_oid == pg_sys::TEXTOID || type_oid == pg_sys::VARCHAROID;
     // SAFETY: the cast follows the tag.
     unsafe {
         while (*node).type_ == pg_sys::NodeTag::T_RelabelType {
@@ -467,9 +538,10 @@ fn numeric_digits(typmod: i32) -> Option<Digits> {
         return None;
     }
     match types::lake_type(pg_sys::NUMERICOID, typmod, None)? {
-        lake_iceberg::LakeType::Decimal { precision, scale } => {
-            Some(Digits { integer: usize::from(precision - scale), scale: usize::from(scale) })
-        }
+        lake_iceberg::LakeType::Decimal { precision, scale } => Some(Digits {
+            integer: usize::from(precision - scale),
+            scale: usize::from(scale),
+        }),
         _ => None,
     }
 }
@@ -499,7 +571,11 @@ pub unsafe fn array_elements(
             &mut count,
         );
         let count = count as usize;
-        Some((0..count).map(|i| (!*nulls.add(i)).then(|| *values.add(i))).collect())
+        Some(
+            (0..count)
+                .map(|i| (!*nulls.add(i)).then(|| *values.add(i)))
+                .collect(),
+        )
     }
 }
 
@@ -509,7 +585,9 @@ pub unsafe fn array_elements(
 /// `list` is null or a list of nodes.
 unsafe fn nodes(list: *mut pg_sys::List) -> Vec<*mut pg_sys::Node> {
     // SAFETY: as promised by the caller.
-    unsafe { PgList::<pg_sys::Node>::from_pg(list) }.iter_ptr().collect()
+    unsafe { PgList::<pg_sys::Node>::from_pg(list) }
+        .iter_ptr()
+        .collect()
 }
 
 fn prefixed(prefix: &str, sql: Sql) -> Sql {

@@ -32,7 +32,11 @@ fn explain(state: &mut ScanState, es: &mut pg_sys::ExplainState) -> Result<()> {
     let files = state.files()?.to_vec();
     let scanned = if skipped_execution { 0 } else { files.len() };
     text(es, c"Engine", "DuckDB")?;
-    text(es, c"Vectorized SQL", &state.query.text(&files, Audience::User))?;
+    text(
+        es,
+        c"Vectorized SQL",
+        &state.query.text(&files, Audience::User),
+    )?;
     number(es, c"Data Files Scanned", scanned as i64);
     number(es, c"Deletion Files Scanned", 0);
     number(es, c"Data Files Skipped", 0);
@@ -43,7 +47,8 @@ fn explain(state: &mut ScanState, es: &mut pg_sys::ExplainState) -> Result<()> {
 }
 
 fn text(es: &mut pg_sys::ExplainState, label: &CStr, value: &str) -> Result<()> {
-    let value = CString::new(value).map_err(|_| LakeError::internal("zero byte in the SQL of a scan"))?;
+    let value =
+        CString::new(value).map_err(|_| LakeError::internal("zero byte in the SQL of a scan"))?;
     // SAFETY: C strings that live through the call.
     unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), es) };
     Ok(())

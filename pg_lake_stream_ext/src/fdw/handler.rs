@@ -18,7 +18,9 @@ pub extern "C" fn pg_finfo_pg_lake_iceberg_handler() -> &'static pg_sys::Pg_finf
 /// Called by fmgr.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn pg_lake_iceberg_handler(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn pg_lake_iceberg_handler(
+    _fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
     // SAFETY: palloc0 returns zeroed memory of the size asked for; a node's tag is its first field.
     let routine = unsafe {
         let routine = pg_sys::palloc0(size_of::<pg_sys::FdwRoutine>()).cast::<pg_sys::FdwRoutine>();
@@ -59,6 +61,11 @@ pub extern "C" fn pg_finfo_pg_lake_iceberg_am_handler() -> &'static pg_sys::Pg_f
 /// Called by fmgr.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn pg_lake_iceberg_am_handler(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    LakeError::unsupported("access method \"iceberg\" can only be used in CREATE TABLE and CREATE TABLE AS").raise()
+pub unsafe extern "C-unwind" fn pg_lake_iceberg_am_handler(
+    _fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    LakeError::unsupported(
+        "access method \"iceberg\" can only be used in CREATE TABLE and CREATE TABLE AS",
+    )
+    .raise()
 }

@@ -111,18 +111,34 @@ pub fn null(value_type: ValueType) -> String {
 /// `datum` is a valid value of this type.
 pub unsafe fn value(value_type: ValueType, datum: pg_sys::Datum) -> Option<String> {
     Some(match value_type {
-        ValueType::Bool => if datum.value() & 0xff != 0 { "TRUE" } else { "FALSE" }.to_owned(),
+        ValueType::Bool => if datum.value() & 0xff != 0 {
+            "TRUE"
+        } else {
+            "FALSE"
+        }
+        .to_owned(),
         ValueType::Int2 => integer((datum.value() as i16).into()),
         ValueType::Int4 => integer((datum.value() as i32).into()),
         ValueType::Int8 => integer(datum.value() as i64),
-        ValueType::Float4 => format!("CAST('{:?}' AS FLOAT)", f32::from_bits(datum.value() as u32)),
-        ValueType::Float8 => format!("CAST('{:?}' AS DOUBLE)", f64::from_bits(datum.value() as u64)),
+        ValueType::Float4 => format!(
+            "CAST('{:?}' AS FLOAT)",
+            f32::from_bits(datum.value() as u32)
+        ),
+        ValueType::Float8 => format!(
+            "CAST('{:?}' AS DOUBLE)",
+            f64::from_bits(datum.value() as u64)
+        ),
         // SAFETY: the caller vouches for the type.
         ValueType::Numeric => return unsafe { Decimal::new(datum) }.map(|decimal| decimal.sql()),
         ValueType::Date => date(datum.value() as i32),
         ValueType::Time => format!("TIME '{}'", clock(datum.value() as i64)),
         ValueType::Timestamp => timestamp(datum.value() as i64, "TIMESTAMP", "", "make_timestamp"),
-        ValueType::Timestamptz => timestamp(datum.value() as i64, "TIMESTAMPTZ", "+00", "make_timestamptz"),
+        ValueType::Timestamptz => timestamp(
+            datum.value() as i64,
+            "TIMESTAMPTZ",
+            "+00",
+            "make_timestamptz",
+        ),
         ValueType::Uuid => {
             // SAFETY: a uuid is 16 bytes, passed by reference (utils/uuid.h).
             let bytes = unsafe { *datum.cast_mut_ptr::<[u8; 16]>() };
@@ -170,8 +186,11 @@ impl Decimal {
         let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let integer_digits = integer.trim_start_matches('0').len();
         let scale = fraction.len();
-        (integer_digits + scale <= MAX_DECIMAL_DIGITS)
-            .then(|| Self { text: text.to_owned(), integer_digits, scale })
+        (integer_digits + scale <= MAX_DECIMAL_DIGITS).then(|| Self {
+            text: text.to_owned(),
+            integer_digits,
+            scale,
+        })
     }
 
     /// The value in SQL, with exactly its own digits as the type.
@@ -183,7 +202,11 @@ impl Decimal {
 
 /// Negative numbers in parentheses: after an operator their sign could be taken for a part of it.
 fn integer(value: i64) -> String {
-    if value < 0 { format!("({value})") } else { value.to_string() }
+    if value < 0 {
+        format!("({value})")
+    } else {
+        value.to_string()
+    }
 }
 
 /// A date, counted in days from 2000-01-01; the extremes are the infinities (utils/date.h).
@@ -232,11 +255,16 @@ fn calendar(days: i64) -> String {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

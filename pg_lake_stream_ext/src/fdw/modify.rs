@@ -89,15 +89,23 @@ pub unsafe extern "C-unwind" fn begin_foreign_insert(
     }
 }
 
-unsafe fn begin_writing(estate: *mut pg_sys::EState, relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
+unsafe fn begin_writing(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+) -> Result<()> {
     // SAFETY: the relation is open and locked by the executor. The box keeps the writer in place while the state moves.
     unsafe {
         let relid = (*(*relation).ri_RelationDesc).rd_id;
         let mut writer = Box::new(TableWriter::new(LakeTable::open(relid)?)?);
-        let registration =
-            has_after_triggers(relation).then(|| Registration::new(estate, NonNull::from(&mut *writer)));
-        let state = ModifyState { _registration: registration, writer };
-        (*relation).ri_FdwState = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        let registration = has_after_triggers(relation)
+            .then(|| Registration::new(estate, NonNull::from(&mut *writer)));
+        let state = ModifyState {
+            _registration: registration,
+            writer,
+        };
+        (*relation).ri_FdwState = PgMemoryContexts::CurrentMemoryContext
+            .leak_and_drop_on_delete(state)
+            .cast();
     }
     Ok(())
 }
@@ -106,7 +114,8 @@ unsafe fn has_after_triggers(relation: *mut pg_sys::ResultRelInfo) -> bool {
     // SAFETY: the callers'.
     unsafe {
         let triggers = (*relation).ri_TrigDesc;
-        !triggers.is_null() && ((*triggers).trig_insert_after_row || (*triggers).trig_insert_after_statement)
+        !triggers.is_null()
+            && ((*triggers).trig_insert_after_row || (*triggers).trig_insert_after_statement)
     }
 }
 
@@ -135,7 +144,10 @@ pub unsafe extern "C-unwind" fn exec_foreign_insert(
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn write_slot(relation: *mut pg_sys::ResultRelInfo, slot: *mut pg_sys::TupleTableSlot) {
+unsafe extern "C-unwind" fn write_slot(
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+) {
     // SAFETY: the state was set when the statement began; the slot holds the row during this call.
     unsafe {
         let state = &mut *(*relation).ri_FdwState.cast::<ModifyState>();
@@ -183,7 +195,11 @@ pub unsafe extern "C-unwind" fn explain_foreign_modify(
     // SAFETY: EXPLAIN passes a valid state; the texts are constants.
     unsafe {
         if (*explain).verbose {
-            let way = if crate::guc::streaming_writes() { c"streaming" } else { c"shared files" };
+            let way = if crate::guc::streaming_writes() {
+                c"streaming"
+            } else {
+                c"shared files"
+            };
             pg_sys::ExplainPropertyText(c"Engine".as_ptr(), c"DuckDB".as_ptr(), explain);
             pg_sys::ExplainPropertyText(c"Writes".as_ptr(), way.as_ptr(), explain);
         }

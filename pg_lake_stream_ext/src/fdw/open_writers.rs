@@ -43,7 +43,10 @@ pub fn any() -> bool {
 /// Ends the files of a statement's writers and enters them in the catalog, where the statement's triggers find them.
 pub fn write_out(estate: *mut pg_sys::EState) -> Result<()> {
     let writers: Vec<_> = OPEN.with_borrow(|open| {
-        open.iter().filter(|(of, _)| *of == estate).map(|(_, writer)| *writer).collect()
+        open.iter()
+            .filter(|(of, _)| *of == estate)
+            .map(|(_, writer)| *writer)
+            .collect()
     });
     for mut writer in writers {
         // SAFETY: registered, so alive; the executor is between two calls of the wrapper.

@@ -25,17 +25,24 @@ pub fn of_table(relid: pg_sys::Oid) -> Result<TableOptions> {
 unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
     let mut parsed = TableOptions::default();
     // SAFETY: the caller's; names and values are C strings.
-    for (name, value) in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }.iter_ptr().map(|option| unsafe {
-        (
-            CStr::from_ptr((*option).defname).to_string_lossy(),
-            CStr::from_ptr(pg_sys::defGetString(option)).to_string_lossy(),
-        )
-    }) {
+    for (name, value) in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }
+        .iter_ptr()
+        .map(|option| unsafe {
+            (
+                CStr::from_ptr((*option).defname).to_string_lossy(),
+                CStr::from_ptr(pg_sys::defGetString(option)).to_string_lossy(),
+            )
+        })
+    {
         match name.as_ref() {
             "location" => parsed.location = Some(location::normalize(&value)?),
             "catalog" if value == "postgres" => {}
-            "catalog" => return Err(LakeError::unsupported(format!("catalog \"{value}\" is not supported"))
-                .hint("The only catalog is \"postgres\".")),
+            "catalog" => {
+                return Err(
+                    LakeError::unsupported(format!("catalog \"{value}\" is not supported"))
+                        .hint("The only catalog is \"postgres\"."),
+                );
+            }
             _ => {
                 return Err(LakeError::new(
                     PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
@@ -61,7 +68,9 @@ pub extern "C" fn pg_finfo_pg_lake_iceberg_validator() -> &'static pg_sys::Pg_fi
 /// Called by fmgr with two arguments.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn pg_lake_iceberg_validator(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn pg_lake_iceberg_validator(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
     // SAFETY: the SQL declaration says (text[], oid), both given.
     unsafe {
         let arguments = (*fcinfo).args.as_slice(2);
@@ -70,7 +79,11 @@ pub unsafe extern "C-unwind" fn pg_lake_iceberg_validator(fcinfo: pg_sys::Functi
         if class == pg_sys::ForeignTableRelationId {
             parse(options).or_raise();
         } else if PgList::<pg_sys::DefElem>::from_pg(options).len() > 0 {
-            LakeError::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME, "this object has no options").raise();
+            LakeError::new(
+                PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
+                "this object has no options",
+            )
+            .raise();
         }
     }
     pg_sys::Datum::from(0usize)

@@ -38,7 +38,9 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
         baserel.tuples = rows as f64;
         pg_sys::set_baserel_size_estimates(root, baserel);
         let width = (*baserel.reltarget).width.max(1);
-        baserel.pages = ((rows as f64 * f64::from(width)) / PAGE_BYTES).ceil().min(f64::from(u32::MAX)) as pg_sys::BlockNumber;
+        baserel.pages = ((rows as f64 * f64::from(width)) / PAGE_BYTES)
+            .ceil()
+            .min(f64::from(u32::MAX)) as pg_sys::BlockNumber;
     }
 }
 
@@ -64,7 +66,10 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
             std::ptr::null_mut(),
         );
         let fetched = (rel.tuples.max(0.0) * remote_selectivity).ceil();
-        let mut local = pg_sys::QualCost { startup: 0.0, per_tuple: 0.0 };
+        let mut local = pg_sys::QualCost {
+            startup: 0.0,
+            per_tuple: 0.0,
+        };
         pg_sys::cost_qual_eval(&mut local, split.local.as_ptr(), root);
         let target = &*rel.reltarget;
         let startup_cost = STARTUP_COST + local.startup + target.cost.startup;
@@ -132,7 +137,10 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             conditions: split.conditions,
         };
         let mut params = PgList::<pg_sys::Node>::new();
-        split.params.into_iter().for_each(|param| params.push(param));
+        split
+            .params
+            .into_iter()
+            .for_each(|param| params.push(param));
         pg_sys::make_foreignscan(
             tlist,
             local,
@@ -159,8 +167,12 @@ impl Split {
     /// `clauses` is a list of `RestrictInfo` on the table `relid`, which is `varno` in the query.
     unsafe fn new(relid: pg_sys::Oid, varno: pg_sys::Index, clauses: *mut pg_sys::List) -> Self {
         let mut deparser = Deparser::new(relid, varno);
-        let mut split =
-            Self { remote: PgList::new(), local: PgList::new(), conditions: Vec::new(), params: Vec::new() };
+        let mut split = Self {
+            remote: PgList::new(),
+            local: PgList::new(),
+            conditions: Vec::new(),
+            params: Vec::new(),
+        };
         // SAFETY: as promised by the caller.
         unsafe {
             for info in PgList::<pg_sys::RestrictInfo>::from_pg(clauses).iter_ptr() {
@@ -212,22 +224,34 @@ unsafe fn needed_columns(
 /// `set` is null or a valid set.
 unsafe fn is_used(set: *mut pg_sys::Bitmapset, attnum: i16) -> bool {
     // SAFETY: as promised by the caller.
-    unsafe { pg_sys::bms_is_member(i32::from(attnum) - pg_sys::FirstLowInvalidHeapAttributeNumber, set) }
+    unsafe {
+        pg_sys::bms_is_member(
+            i32::from(attnum) - pg_sys::FirstLowInvalidHeapAttributeNumber,
+            set,
+        )
+    }
 }
 
 /// FOR UPDATE and its like on the table itself: nothing could hold such a lock.
 ///
 /// # Safety
 /// Valid nodes of the planner.
-unsafe fn refuse_row_locks(root: *mut pg_sys::PlannerInfo, baserel: &pg_sys::RelOptInfo) -> Result<()> {
+unsafe fn refuse_row_locks(
+    root: *mut pg_sys::PlannerInfo,
+    baserel: &pg_sys::RelOptInfo,
+) -> Result<()> {
     // SAFETY: a list of PlanRowMark.
-    let locked = unsafe { PgList::<pg_sys::PlanRowMark>::from_pg((*root).rowMarks) }.iter_ptr().any(|mark| {
-        // SAFETY: as above.
-        let mark = unsafe { &*mark };
-        mark.rti == baserel.relid && mark.strength != pg_sys::LockClauseStrength::LCS_NONE
-    });
+    let locked = unsafe { PgList::<pg_sys::PlanRowMark>::from_pg((*root).rowMarks) }
+        .iter_ptr()
+        .any(|mark| {
+            // SAFETY: as above.
+            let mark = unsafe { &*mark };
+            mark.rti == baserel.relid && mark.strength != pg_sys::LockClauseStrength::LCS_NONE
+        });
     if locked {
-        return Err(LakeError::unsupported("SELECT .. FOR UPDATE is not yet supported on pg_lake tables"));
+        return Err(LakeError::unsupported(
+            "SELECT .. FOR UPDATE is not yet supported on pg_lake tables",
+        ));
     }
     Ok(())
 }
@@ -246,12 +270,17 @@ unsafe fn refuse_system_columns(baserel: &pg_sys::RelOptInfo, relid: pg_sys::Oid
             pg_sys::pull_varattnos((*info).clause.cast(), baserel.relid, &mut used);
         }
         let system = (pg_sys::FirstLowInvalidHeapAttributeNumber + 1) as i16..0;
-        for attnum in system.filter(|attnum| i32::from(*attnum) != pg_sys::TableOidAttributeNumber) {
+        for attnum in system.filter(|attnum| i32::from(*attnum) != pg_sys::TableOidAttributeNumber)
+        {
             if is_used(used, attnum) {
                 let column = &*pg_sys::SystemAttributeDefinition(attnum);
                 let column = CStr::from_ptr(column.attname.data.as_ptr()).to_string_lossy();
                 let table = pg_sys::get_rel_name(relid);
-                let table = if table.is_null() { "".into() } else { CStr::from_ptr(table).to_string_lossy() };
+                let table = if table.is_null() {
+                    "".into()
+                } else {
+                    CStr::from_ptr(table).to_string_lossy()
+                };
                 return Err(LakeError::unsupported(format!(
                     "System column \"{column}\" is not supported for pg_lake table \"{table}\""
                 )));

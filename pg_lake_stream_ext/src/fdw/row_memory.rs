@@ -64,7 +64,10 @@ impl RowMemory {
         self.used += Self::space(size);
         // SAFETY: u64 has no invalid bytes, and the slice covers exactly the words, which are borrowed for as long.
         let bytes = unsafe {
-            std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast::<u8>(), self.words.len() * ALIGNMENT)
+            std::slice::from_raw_parts_mut(
+                self.words.as_mut_ptr().cast::<u8>(),
+                self.words.len() * ALIGNMENT,
+            )
         };
         &mut bytes[start..start + size]
     }

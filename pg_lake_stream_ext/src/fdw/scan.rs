@@ -64,9 +64,9 @@ impl ScanState {
                 .iter()
                 .map(|(attnum, _)| {
                     let position = *attnum as usize - 1;
-                    let attribute = attributes
-                        .get(position)
-                        .ok_or_else(|| LakeError::internal("a plan names a column that does not exist"))?;
+                    let attribute = attributes.get(position).ok_or_else(|| {
+                        LakeError::internal("a plan names a column that does not exist")
+                    })?;
                     Ok((position, Decoder::new(attribute.atttypid)?))
                 })
                 .collect::<Result<_>>()?;
@@ -75,7 +75,10 @@ impl ScanState {
             let params = PgList::<pg_sys::ExprState>::from_pg(states)
                 .iter_ptr()
                 .zip(types.iter_ptr())
-                .map(|(expression, node)| Param { expression, type_oid: pg_sys::exprType(node) })
+                .map(|(expression, node)| Param {
+                    expression,
+                    type_oid: pg_sys::exprType(node),
+                })
                 .collect();
             Ok(Self {
                 relid: (*relation).rd_id,
@@ -137,7 +140,9 @@ impl ScanState {
         let mut count = 0;
         while let Some(result) = connection.next_row()? {
             let bytes = result.bytes(0, 0).and_then(|bytes| bytes.try_into().ok());
-            let bytes = bytes.ok_or_else(|| LakeError::internal("pgduck_server returned no number for count(*)"))?;
+            let bytes = bytes.ok_or_else(|| {
+                LakeError::internal("pgduck_server returned no number for count(*)")
+            })?;
             count = u64::from_be_bytes(bytes);
         }
         self.rows_fetched += count;
@@ -170,7 +175,11 @@ impl ScanState {
                     .columns
                     .iter()
                     .enumerate()
-                    .map(|(number, (_, decoder))| result.bytes(0, number).map_or(0, |bytes| decoder.space(bytes.len())))
+                    .map(|(number, (_, decoder))| {
+                        result
+                            .bytes(0, number)
+                            .map_or(0, |bytes| decoder.space(bytes.len()))
+                    })
                     .sum();
                 self.memory.begin_row(space);
                 for (number, (position, decoder)) in self.columns.iter_mut().enumerate() {
@@ -203,7 +212,8 @@ impl Param {
     /// # Safety
     /// `context` is the scan's expression context.
     unsafe fn evaluate(&self, context: *mut pg_sys::ExprContext) -> Result<ParamValue> {
-        let unusable = || LakeError::internal("a condition of a type that is not sent to pgduck_server");
+        let unusable =
+            || LakeError::internal("a condition of a type that is not sent to pgduck_server");
         let mut is_null = false;
         // SAFETY: a compiled expression of this scan; its value has the expression's type, and lives in the per-tuple
         // memory until it has become text.
@@ -258,12 +268,17 @@ unsafe fn row_of<'a>(
 /// # Safety
 /// Called by the executor.
 #[pg_guard]
-pub unsafe extern "C-unwind" fn begin_foreign_scan(node: *mut pg_sys::ForeignScanState, _eflags: i32) {
+pub unsafe extern "C-unwind" fn begin_foreign_scan(
+    node: *mut pg_sys::ForeignScanState,
+    _eflags: i32,
+) {
     // SAFETY: the executor initialises the node in the query's memory context (InitPlan, executor/execMain.c), which
     // then owns the state.
     unsafe {
         let state = ScanState::new(node).or_raise();
-        (*node).fdw_state = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        (*node).fdw_state = PgMemoryContexts::CurrentMemoryContext
+            .leak_and_drop_on_delete(state)
+            .cast();
     }
 }
 

@@ -70,7 +70,9 @@ pub struct ScanQuery {
 
 impl From<String> for Sql {
     fn from(text: String) -> Self {
-        Self { pieces: vec![Piece::Sql(text)] }
+        Self {
+            pieces: vec![Piece::Sql(text)],
+        }
     }
 }
 
@@ -117,14 +119,25 @@ impl Sql {
                         let _ = write!(out, "${}", number + 1);
                     }
                 },
-                Piece::InArray { number, operand, negated } => match audience {
+                Piece::InArray {
+                    number,
+                    operand,
+                    negated,
+                } => match audience {
                     Audience::Server(values) => match values.get(*number) {
-                        Some(ParamValue::Array(Some(elements))) => out.push_str(&in_list(operand, *negated, elements)),
+                        Some(ParamValue::Array(Some(elements))) => {
+                            out.push_str(&in_list(operand, *negated, elements))
+                        }
                         _ => out.push_str(UNKNOWN),
                     },
                     Audience::User => {
-                        let (operator, quantifier) = if *negated { ("<>", "ALL") } else { ("=", "ANY") };
-                        let _ = write!(out, "({operand} {operator} {quantifier} (${}))", number + 1);
+                        let (operator, quantifier) = if *negated {
+                            ("<>", "ALL")
+                        } else {
+                            ("=", "ANY")
+                        };
+                        let _ =
+                            write!(out, "({operand} {operator} {quantifier} (${}))", number + 1);
                     }
                 },
             }
@@ -182,8 +195,11 @@ impl ScanQuery {
 
     /// The query as a list of one String node, which plans can copy and print.
     pub fn to_plan(&self) -> Result<*mut pg_sys::List> {
-        let conditions: Vec<Vec<_>> =
-            self.conditions.iter().map(|sql| sql.pieces.iter().map(encode_piece).collect()).collect();
+        let conditions: Vec<Vec<_>> = self
+            .conditions
+            .iter()
+            .map(|sql| sql.pieces.iter().map(encode_piece).collect())
+            .collect();
         let json = serde_json::to_string(&(&self.columns, conditions)).map_err(|_| broken())?;
         let json = CString::new(json).map_err(|_| broken())?;
         // SAFETY: pstrdup copies the string into the planner's context, where the node and the list are made as well.
@@ -207,9 +223,14 @@ impl ScanQuery {
             serde_json::from_slice(json.to_bytes()).map_err(|_| broken())?;
         let conditions = conditions
             .into_iter()
-            .map(|pieces| Sql { pieces: pieces.into_iter().map(decode_piece).collect() })
+            .map(|pieces| Sql {
+                pieces: pieces.into_iter().map(decode_piece).collect(),
+            })
             .collect();
-        Ok(Self { columns, conditions })
+        Ok(Self {
+            columns,
+            conditions,
+        })
     }
 }
 
@@ -220,7 +241,11 @@ fn encode_piece(piece: &Piece) -> EncodedPiece {
     match piece {
         Piece::Sql(text) => (text.clone(), None, None),
         Piece::Value { number } => (String::new(), Some(*number), None),
-        Piece::InArray { number, operand, negated } => (operand.clone(), Some(*number), Some(*negated)),
+        Piece::InArray {
+            number,
+            operand,
+            negated,
+        } => (operand.clone(), Some(*number), Some(*negated)),
     }
 }
 
@@ -228,7 +253,11 @@ fn decode_piece(encoded: EncodedPiece) -> Piece {
     match encoded {
         (text, None, _) => Piece::Sql(text),
         (_, Some(number), None) => Piece::Value { number },
-        (operand, Some(number), Some(negated)) => Piece::InArray { number, operand, negated },
+        (operand, Some(number), Some(negated)) => Piece::InArray {
+            number,
+            operand,
+            negated,
+        },
     }
 }
 

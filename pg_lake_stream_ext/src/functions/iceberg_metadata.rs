@@ -19,12 +19,17 @@ fn metadata(metadata_uri: &str) -> JsonB {
 }
 
 fn read_metadata(metadata_uri: &str) -> Result<JsonB> {
-    serde_json::from_slice(&object::read(metadata_uri)?).map(JsonB).map_err(not_metadata)
+    serde_json::from_slice(&object::read(metadata_uri)?)
+        .map(JsonB)
+        .map_err(not_metadata)
 }
 
 /// The data and delete files of the current snapshot.
 #[pg_extern]
-#[expect(clippy::type_complexity, reason = "the columns' names are part of the type")]
+#[expect(
+    clippy::type_complexity,
+    reason = "the columns' names are part of the type"
+)]
 fn files(
     metadata_uri: &str,
 ) -> TableIterator<
@@ -55,18 +60,26 @@ fn files(
 
 fn list_files(metadata_uri: &str) -> Result<Vec<FileEntry>> {
     let metadata = object::read(metadata_uri)?;
-    let Some(manifest_list) = current_manifest_list(&metadata)? else { return Ok(Vec::new()) };
+    let Some(manifest_list) = current_manifest_list(&metadata)? else {
+        return Ok(Vec::new());
+    };
     let mut files = Vec::new();
     for manifest in lake_iceberg::list_manifests(&object::read(&manifest_list)?)? {
         let content = object::read(&manifest.manifest_path)?;
-        files.extend(lake_iceberg::list_manifest_files(&manifest.manifest_path, &content)?);
+        files.extend(lake_iceberg::list_manifest_files(
+            &manifest.manifest_path,
+            &content,
+        )?);
     }
     Ok(files)
 }
 
 /// The snapshots that the table still has, oldest first.
 #[pg_extern]
-#[expect(clippy::type_complexity, reason = "the columns' names are part of the type")]
+#[expect(
+    clippy::type_complexity,
+    reason = "the columns' names are part of the type"
+)]
 fn snapshots(
     metadata_uri: &str,
 ) -> TableIterator<
@@ -89,35 +102,60 @@ fn list_snapshots(metadata_uri: &str) -> Result<Vec<SnapshotRow>> {
         .into_iter()
         .map(|snapshot| {
             let timestamp = timestamp(snapshot.timestamp_ms)?;
-            Ok((snapshot.sequence_number, snapshot.snapshot_id, timestamp, snapshot.manifest_list))
+            Ok((
+                snapshot.sequence_number,
+                snapshot.snapshot_id,
+                timestamp,
+                snapshot.manifest_list,
+            ))
         })
         .collect()
 }
 
 /// A timestamp in UTC from milliseconds since 1970.
 fn timestamp(unix_ms: i64) -> Result<Timestamp> {
-    let out_of_range = || LakeError::new(pgrx::PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "timestamp out of range");
-    let us = unix_ms.checked_mul(1_000).and_then(|us| us.checked_sub(POSTGRES_EPOCH_US)).ok_or_else(out_of_range)?;
+    let out_of_range = || {
+        LakeError::new(
+            pgrx::PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+            "timestamp out of range",
+        )
+    };
+    let us = unix_ms
+        .checked_mul(1_000)
+        .and_then(|us| us.checked_sub(POSTGRES_EPOCH_US))
+        .ok_or_else(out_of_range)?;
     Timestamp::try_from(us).map_err(|_| out_of_range())
 }
 
 /// Where the current snapshot's manifest list is; `None` if the table has no snapshot yet.
 fn current_manifest_list(metadata_json: &[u8]) -> Result<Option<String>> {
-    let document: serde_json::Value = serde_json::from_slice(metadata_json).map_err(not_metadata)?;
+    let document: serde_json::Value =
+        serde_json::from_slice(metadata_json).map_err(not_metadata)?;
     // Some writers say -1 for "none" (Iceberg spec, table metadata fields).
-    let current = document["current-snapshot-id"].as_i64().filter(|id| *id != -1);
-    let Some(current) = current else { return Ok(None) };
+    let current = document["current-snapshot-id"]
+        .as_i64()
+        .filter(|id| *id != -1);
+    let Some(current) = current else {
+        return Ok(None);
+    };
     let snapshots = lake_iceberg::list_snapshots(metadata_json)?;
-    let snapshot = snapshots.into_iter().find(|snapshot| snapshot.snapshot_id == current);
-    snapshot.map(|snapshot| Some(snapshot.manifest_list)).ok_or_else(|| {
-        LakeError::new(
-            pgrx::PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-            format!("table metadata has no snapshot {current}, which it calls the current one"),
-        )
-    })
+    let snapshot = snapshots
+        .into_iter()
+        .find(|snapshot| snapshot.snapshot_id == current);
+    snapshot
+        .map(|snapshot| Some(snapshot.manifest_list))
+        .ok_or_else(|| {
+            LakeError::new(
+                pgrx::PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                format!("table metadata has no snapshot {current}, which it calls the current one"),
+            )
+        })
 }
 
 fn not_metadata(error: serde_json::Error) -> LakeError {
-    LakeError::new(pgrx::PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "the file is not Iceberg table metadata")
-        .detail(format!("It is not JSON: {error}."))
+    LakeError::new(
+        pgrx::PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        "the file is not Iceberg table metadata",
+    )
+    .detail(format!("It is not JSON: {error}."))
 }

@@ -31,8 +31,9 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: PostgreSQL's arguments, passed on.
         unsafe { previous(access, class, object, sub_object, argument) };
     }
-    let drops_relation =
-        access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::RelationRelationId && sub_object == 0;
+    let drops_relation = access == pg_sys::ObjectAccessType::OAT_DROP
+        && class == pg_sys::RelationRelationId
+        && sub_object == 0;
     if drops_relation {
         // SAFETY: the relation still exists while it is being dropped.
         unsafe { relation_dropped(object) };

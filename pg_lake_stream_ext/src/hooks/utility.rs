@@ -53,7 +53,10 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    let mut decision = Decision { statement, creates: std::ptr::null_mut() };
+    let mut decision = Decision {
+        statement,
+        creates: std::ptr::null_mut(),
+    };
     // SAFETY: PostgreSQL's arguments are valid, and are passed on as they are.
     unsafe {
         if is_of_interest((*statement).utilityStmt) {
@@ -112,7 +115,8 @@ unsafe extern "C-unwind" fn decide(
                 let create = node.cast::<pg_sys::CreateStmt>();
                 if create_table::uses_iceberg(create) {
                     let foreign = create_table::to_foreign_table(create).or_raise();
-                    decision.statement = create_table::with_utility(decision.statement, foreign.cast());
+                    decision.statement =
+                        create_table::with_utility(decision.statement, foreign.cast());
                     decision.creates = (*foreign).base.relation;
                 }
             }
@@ -125,14 +129,22 @@ unsafe extern "C-unwind" fn decide(
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 let create = node.cast::<pg_sys::CreateTableAsStmt>();
                 if create_table_as::uses_iceberg(create)
-                    && create_table_as::run(decision.statement, create, query_string, params, completion).or_raise()
+                    && create_table_as::run(
+                        decision.statement,
+                        create,
+                        query_string,
+                        params,
+                        completion,
+                    )
+                    .or_raise()
                 {
                     decision.statement = std::ptr::null_mut();
                 }
             }
             pg_sys::NodeTag::T_AlterTableStmt => alter_table::check_alter(node.cast()).or_raise(),
             pg_sys::NodeTag::T_DropStmt => {
-                decision.statement = as_foreign_table::rewrite_drop(decision.statement, query_string);
+                decision.statement =
+                    as_foreign_table::rewrite_drop(decision.statement, query_string);
             }
             pg_sys::NodeTag::T_CommentStmt => {
                 decision.statement = as_foreign_table::rewrite_comment(decision.statement);

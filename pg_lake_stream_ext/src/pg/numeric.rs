@@ -27,9 +27,19 @@ pub fn append_text(payload: &[u8], out: &mut Vec<u8>) -> Result<(), NotFinite> {
         }
         SHORT => {
             let weight = i32::from(header & 0x3F) - if header & 0x40 != 0 { 0x40 } else { 0 };
-            (header & 0x2000 != 0, usize::from((header >> 7) & 0x3F), weight, 1)
+            (
+                header & 0x2000 != 0,
+                usize::from((header >> 7) & 0x3F),
+                weight,
+                1,
+            )
         }
-        sign => (sign == NEGATIVE, usize::from(header & 0x3FFF), i32::from(word(1) as i16), 2),
+        sign => (
+            sign == NEGATIVE,
+            usize::from(header & 0x3FFF),
+            i32::from(word(1) as i16),
+            2,
+        ),
     };
     let count = payload.len() / 2 - first_digit;
     let digit = |position: i32| match usize::try_from(position) {
@@ -45,7 +55,15 @@ pub fn append_text(payload: &[u8], out: &mut Vec<u8>) -> Result<(), NotFinite> {
     }
     for position in 0..=weight {
         let digits = four_digits(digit(position));
-        let skip = if position == 0 { digits.iter().take(DEC_DIGITS - 1).take_while(|d| **d == b'0').count() } else { 0 };
+        let skip = if position == 0 {
+            digits
+                .iter()
+                .take(DEC_DIGITS - 1)
+                .take_while(|d| **d == b'0')
+                .count()
+        } else {
+            0
+        };
         out.extend_from_slice(&digits[skip..]);
     }
     if scale > 0 {
@@ -64,5 +82,10 @@ pub fn append_text(payload: &[u8], out: &mut Vec<u8>) -> Result<(), NotFinite> {
 
 fn four_digits(digit: u16) -> [u8; DEC_DIGITS] {
     let ascii = |value: u16| b'0' + (value % 10) as u8;
-    [ascii(digit / 1000), ascii(digit / 100), ascii(digit / 10), ascii(digit)]
+    [
+        ascii(digit / 1000),
+        ascii(digit / 100),
+        ascii(digit / 10),
+        ascii(digit),
+    ]
 }

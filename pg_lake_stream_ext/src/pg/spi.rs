@@ -82,8 +82,12 @@ pub fn run(sql: &'static str, args: &[Arg<'_>], visibility: Visibility) -> Resul
     // SAFETY: SPI is connected; the plan is kept and has as many parameters as `values` and `nulls`.
     let outcome = unsafe {
         match visibility {
-            Visibility::Query => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0),
-            Visibility::Transaction => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0),
+            Visibility::Query => {
+                pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+            }
+            Visibility::Transaction => {
+                pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0)
+            }
             Visibility::Latest => {
                 pg_sys::CommandCounterIncrement();
                 pg_sys::SPI_execute_snapshot(
@@ -100,7 +104,9 @@ pub fn run(sql: &'static str, args: &[Arg<'_>], visibility: Visibility) -> Resul
         }
     };
     if outcome < 0 {
-        return Err(LakeError::internal(format!("catalog statement failed with SPI code {outcome}")));
+        return Err(LakeError::internal(format!(
+            "catalog statement failed with SPI code {outcome}"
+        )));
     }
     Ok(rows())
 }
@@ -110,13 +116,16 @@ fn plan(sql: &'static str, args: &[Arg<'_>]) -> Result<pg_sys::SPIPlanPtr> {
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
         return Ok(plan);
     }
-    let text = CString::new(sql).map_err(|_| LakeError::internal("zero byte in a catalog statement"))?;
+    let text =
+        CString::new(sql).map_err(|_| LakeError::internal("zero byte in a catalog statement"))?;
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|arg| arg.type_oid()).collect();
     // SAFETY: SPI is connected; the arrays live through the call; SPI_keepplan moves the plan to a context of its own.
     let plan = unsafe {
         let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as c_int, types.as_mut_ptr());
         if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
-            return Err(LakeError::internal(format!("could not prepare catalog statement: {sql}")));
+            return Err(LakeError::internal(format!(
+                "could not prepare catalog statement: {sql}"
+            )));
         }
         plan
     };
@@ -140,7 +149,8 @@ fn rows() -> Vec<Row> {
                 (1..=columns)
                     .map(|column| {
                         let text = pg_sys::SPI_getvalue(*tuple, (*table).tupdesc, column);
-                        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+                        (!text.is_null())
+                            .then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
                     })
                     .collect()
             })
@@ -156,7 +166,9 @@ impl Session {
         // SAFETY: called in a transaction.
         match unsafe { pg_sys::SPI_connect() } {
             code if code == pg_sys::SPI_OK_CONNECT as c_int => Ok(Self),
-            code => Err(LakeError::internal(format!("SPI_connect failed with code {code}"))),
+            code => Err(LakeError::internal(format!(
+                "SPI_connect failed with code {code}"
+            ))),
         }
     }
 }
@@ -186,7 +198,9 @@ impl AsOwner {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
             pg_sys::SetUserIdAndSecContext(
                 pg_sys::BOOTSTRAP_SUPERUSERID.into(),
-                security | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int | pg_sys::SECURITY_NOFORCE_RLS as c_int,
+                security
+                    | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int
+                    | pg_sys::SECURITY_NOFORCE_RLS as c_int,
             );
             let level = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(
@@ -201,7 +215,11 @@ impl AsOwner {
             );
             level
         };
-        Self { user, security, guc_level }
+        Self {
+            user,
+            security,
+            guc_level,
+        }
     }
 }
 

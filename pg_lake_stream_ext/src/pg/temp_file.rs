@@ -16,7 +16,10 @@ impl TempFile {
     /// Creates an empty file in a temporary tablespace.
     pub fn create() -> Self {
         // SAFETY: called in a transaction; errors raise.
-        Self { file: unsafe { pg_sys::OpenTemporaryFile(false) }, length: 0 }
+        Self {
+            file: unsafe { pg_sys::OpenTemporaryFile(false) },
+            length: 0,
+        }
     }
 
     /// Appends bytes.
@@ -32,7 +35,10 @@ impl TempFile {
             let Some(written) = usize::try_from(written).ok().filter(|written| *written > 0) else {
                 return Err(LakeError::new(
                     PgSqlErrorCode::ERRCODE_DISK_FULL,
-                    format!("could not write temporary file: {}", std::io::Error::last_os_error()),
+                    format!(
+                        "could not write temporary file: {}",
+                        std::io::Error::last_os_error()
+                    ),
                 ));
             };
             self.length += written as i64;
@@ -47,7 +53,11 @@ impl TempFile {
         unsafe {
             let data_directory = CStr::from_ptr(pg_sys::DataDir).to_string_lossy();
             let path = CStr::from_ptr(pg_sys::FilePathName(self.file)).to_string_lossy();
-            if path.starts_with('/') { path.into_owned() } else { format!("{data_directory}/{path}") }
+            if path.starts_with('/') {
+                path.into_owned()
+            } else {
+                format!("{data_directory}/{path}")
+            }
         }
     }
 }

@@ -19,6 +19,9 @@ pub unsafe fn payload<'a>(datum: pg_sys::Datum) -> &'a [u8] {
         if !plain {
             pointer = pg_sys::pg_detoast_datum_packed(pointer);
         }
-        std::slice::from_raw_parts(varlena::vardata_any(pointer).cast(), varlena::varsize_any_exhdr(pointer))
+        std::slice::from_raw_parts(
+            varlena::vardata_any(pointer).cast(),
+            varlena::varsize_any_exhdr(pointer),
+        )
     }
 }

@@ -34,7 +34,10 @@ pub fn wait_for_socket(socket: c_int, interest: Interest, deadline: Option<Insta
                 if left == Duration::ZERO {
                     return false;
                 }
-                (pg_sys::WL_TIMEOUT, left.as_millis().clamp(1, i32::MAX as u128) as _)
+                (
+                    pg_sys::WL_TIMEOUT,
+                    left.as_millis().clamp(1, i32::MAX as u128) as _,
+                )
             }
         };
         // SAFETY: MyLatch is the backend's own latch, valid for its whole life; the socket is open (its owner is borrowed
@@ -42,7 +45,8 @@ pub fn wait_for_socket(socket: c_int, interest: Interest, deadline: Option<Insta
         let events = unsafe {
             pg_sys::WaitLatchOrSocket(
                 pg_sys::MyLatch,
-                (wanted | timeout_flag | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int,
+                (wanted | timeout_flag | pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH)
+                    as c_int,
                 socket,
                 timeout_ms,
                 pg_sys::PG_WAIT_EXTENSION,

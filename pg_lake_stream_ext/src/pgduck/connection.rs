@@ -36,15 +36,24 @@ impl Connection {
         let conninfo = c_string(conninfo)?;
         let application_name = c_string(&format!("pg_lake_stream pid={}", std::process::id()))?;
         let values = [conninfo.as_c_str(), &application_name, c"UTF8"];
-        let keyword_pointers: Vec<*const c_char> =
-            keywords.iter().map(|k| k.as_ptr()).chain([std::ptr::null()]).collect();
-        let value_pointers: Vec<*const c_char> =
-            values.iter().map(|v| v.as_ptr()).chain([std::ptr::null()]).collect();
+        let keyword_pointers: Vec<*const c_char> = keywords
+            .iter()
+            .map(|k| k.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        let value_pointers: Vec<*const c_char> = values
+            .iter()
+            .map(|v| v.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
         // SAFETY: both arrays are null-terminated and live through the call. A `dbname` that holds a connection string is
         // expanded (expand_dbname = 1).
-        let raw = unsafe { pq::PQconnectStartParams(keyword_pointers.as_ptr(), value_pointers.as_ptr(), 1) };
-        let raw = NonNull::new(raw)
-            .ok_or_else(|| LakeError::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"))?;
+        let raw = unsafe {
+            pq::PQconnectStartParams(keyword_pointers.as_ptr(), value_pointers.as_ptr(), 1)
+        };
+        let raw = NonNull::new(raw).ok_or_else(|| {
+            LakeError::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+        })?;
         let connection = Self { raw };
         connection.finish_connecting()?;
         // SAFETY: the connection is open.
@@ -82,7 +91,10 @@ impl Connection {
     fn cannot_connect(&self) -> LakeError {
         LakeError::new(
             PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-            format!("could not connect to pgduck_server: {}", self.libpq_message()),
+            format!(
+                "could not connect to pgduck_server: {}",
+                self.libpq_message()
+            ),
         )
         .hint(CONNECT_HINT)
     }
@@ -123,7 +135,9 @@ impl Connection {
     /// The next row, or `None` after the last one; the connection is idle again then.
     pub fn next_row(&mut self) -> Result<Option<PgResult>> {
         loop {
-            let Some(result) = self.next_result()? else { return Ok(None) };
+            let Some(result) = self.next_result()? else {
+                return Ok(None);
+            };
             match result.status() {
                 pq::ExecStatusType::PGRES_SINGLE_TUPLE => return Ok(Some(result)),
                 _ => result.check()?,
@@ -143,10 +157,14 @@ impl Connection {
 
     fn send_query(&mut self, sql: &str, params: &[Option<String>]) -> Result<()> {
         let sql = c_string(sql)?;
-        let params: Vec<Option<CString>> =
-            params.iter().map(|p| p.as_deref().map(c_string).transpose()).collect::<Result<_>>()?;
-        let pointers: Vec<*const c_char> =
-            params.iter().map(|p| p.as_ref().map_or(std::ptr::null(), |p| p.as_ptr())).collect();
+        let params: Vec<Option<CString>> = params
+            .iter()
+            .map(|p| p.as_deref().map(c_string).transpose())
+            .collect::<Result<_>>()?;
+        let pointers: Vec<*const c_char> = params
+            .iter()
+            .map(|p| p.as_ref().map_or(std::ptr::null(), |p| p.as_ptr()))
+            .collect();
         // SAFETY: `pointers` holds as many C strings as announced, all alive during the call; null types, lengths and formats
         // mean "unspecified", "text" and "text".
         let sent = unsafe {
@@ -187,7 +205,11 @@ impl Connection {
     pub fn put_copy_data(&mut self, block: &[u8]) -> Result<()> {
         // SAFETY: `block` is valid for its length; libpq copies it.
         let queued = unsafe {
-            pq::PQputCopyData(self.raw.as_ptr(), block.as_ptr().cast(), block.len() as c_int)
+            pq::PQputCopyData(
+                self.raw.as_ptr(),
+                block.as_ptr().cast(),
+                block.len() as c_int,
+            )
         };
         if queued != 1 {
             return Err(self.lost());
@@ -218,7 +240,8 @@ impl Connection {
     /// Ends a COPY that the server has given up, and fetches its error.
     fn failure_of_copy(&mut self) -> LakeError {
         // SAFETY: as above; a message makes it a CopyFail.
-        let ended = unsafe { pq::PQputCopyEnd(self.raw.as_ptr(), c"the server has failed".as_ptr()) };
+        let ended =
+            unsafe { pq::PQputCopyEnd(self.raw.as_ptr(), c"the server has failed".as_ptr()) };
         if ended != 1 {
             return self.lost();
         }
@@ -294,15 +317,23 @@ impl Connection {
     }
 
     fn lost(&self) -> LakeError {
-        LakeError::connection_lost(format!("lost the connection to pgduck_server: {}", self.libpq_message()))
+        LakeError::connection_lost(format!(
+            "lost the connection to pgduck_server: {}",
+            self.libpq_message()
+        ))
     }
 
     /// libpq's error text on one line.
     fn libpq_message(&self) -> String {
         // SAFETY: libpq returns a C string that lives until the next call.
-        let text = unsafe { CStr::from_ptr(pq::PQerrorMessage(self.raw.as_ptr())) }.to_string_lossy();
+        let text =
+            unsafe { CStr::from_ptr(pq::PQerrorMessage(self.raw.as_ptr())) }.to_string_lossy();
         let line = text.trim().replace('\n', " ");
-        if line.is_empty() { "no message".to_owned() } else { line }
+        if line.is_empty() {
+            "no message".to_owned()
+        } else {
+            line
+        }
     }
 }
 
@@ -313,14 +344,22 @@ impl Drop for Connection {
     }
 }
 
-const CONNECT_HINT: &str = "Is pgduck_server running, and does pg_lake_engine.host name its host and port?";
+const CONNECT_HINT: &str =
+    "Is pgduck_server running, and does pg_lake_engine.host name its host and port?";
 
 fn libc_pollfd(fd: c_int) -> libc::pollfd {
-    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
 }
 
 fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| {
-        LakeError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "text with a zero byte cannot be sent")
+        LakeError::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "text with a zero byte cannot be sent",
+        )
     })
 }

@@ -20,5 +20,8 @@ pub fn read(url: &str) -> Result<Vec<u8>> {
             format!("expected one file at \"{url}\", found {}", result.rows()),
         ));
     }
-    result.bytes(0, 0).map(<[u8]>::to_vec).ok_or_else(|| LakeError::internal("a file's content is NULL"))
+    result
+        .bytes(0, 0)
+        .map(<[u8]>::to_vec)
+        .ok_or_else(|| LakeError::internal("a file's content is NULL"))
 }

@@ -50,7 +50,10 @@ pub fn acquire() -> Result<PooledConnection> {
         Some(connection) => connection,
         None => Connection::open(&conninfo)?,
     };
-    Ok(PooledConnection { connection: Some(connection), conninfo })
+    Ok(PooledConnection {
+        connection: Some(connection),
+        conninfo,
+    })
 }
 
 impl Deref for PooledConnection {
@@ -69,7 +72,9 @@ impl DerefMut for PooledConnection {
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         // While the thread ends the pool is gone already; the connection then just closes.
         let _ = IDLE.try_with(|idle| {
             let mut idle = idle.borrow_mut();

@@ -39,8 +39,9 @@ impl PgResult {
     pub fn column(&self, name: &CStr) -> Result<usize> {
         // SAFETY: as above.
         let position = unsafe { pq::PQfnumber(self.raw.as_ptr(), name.as_ptr()) };
-        usize::try_from(position)
-            .map_err(|_| LakeError::internal(format!("pgduck_server's result has no column {name:?}")))
+        usize::try_from(position).map_err(|_| {
+            LakeError::internal(format!("pgduck_server's result has no column {name:?}"))
+        })
     }
 
     /// The bytes of one value, or `None` for NULL.
@@ -53,7 +54,10 @@ impl PgResult {
                 return None;
             }
             let length = pq::PQgetlength(self.raw.as_ptr(), row, column) as usize;
-            Some(std::slice::from_raw_parts(pq::PQgetvalue(self.raw.as_ptr(), row, column).cast(), length))
+            Some(std::slice::from_raw_parts(
+                pq::PQgetvalue(self.raw.as_ptr(), row, column).cast(),
+                length,
+            ))
         }
     }
 
@@ -61,13 +65,19 @@ impl PgResult {
     pub fn text(&self, row: usize, column: usize) -> Result<&str> {
         self.bytes(row, column)
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .ok_or_else(|| LakeError::internal("pgduck_server returned a NULL or broken text where a value was due"))
+            .ok_or_else(|| {
+                LakeError::internal(
+                    "pgduck_server returned a NULL or broken text where a value was due",
+                )
+            })
     }
 
     /// One value parsed from its text.
     pub fn parse<T: std::str::FromStr>(&self, row: usize, column: usize) -> Result<T> {
         let text = self.text(row, column)?;
-        text.parse().map_err(|_| LakeError::internal(format!("pgduck_server returned \"{text}\" for a number")))
+        text.parse().map_err(|_| {
+            LakeError::internal(format!("pgduck_server returned \"{text}\" for a number"))
+        })
     }
 
     /// The server's error, if this result is one.
@@ -78,9 +88,12 @@ impl PgResult {
                 let Some(sqlstate) = self.field(pq::PG_DIAG_SQLSTATE) else {
                     // Errors without a SQLSTATE are libpq's own: the connection broke.
                     // SAFETY: as above.
-                    let text = unsafe { CStr::from_ptr(pq::PQresultErrorMessage(self.raw.as_ptr())) };
+                    let text =
+                        unsafe { CStr::from_ptr(pq::PQresultErrorMessage(self.raw.as_ptr())) };
                     let text = text.to_string_lossy().trim().replace('\n', " ");
-                    return Err(LakeError::connection_lost(format!("lost the connection to pgduck_server: {text}")));
+                    return Err(LakeError::connection_lost(format!(
+                        "lost the connection to pgduck_server: {text}"
+                    )));
                 };
                 let mut error = LakeError::from_sqlstate(&sqlstate, primary.unwrap_or_default());
                 if let Some(detail) = self.field(pq::PG_DIAG_MESSAGE_DETAIL) {
@@ -99,7 +112,11 @@ impl PgResult {
         // SAFETY: as above; the string lives as long as the result and is copied here.
         let pointer = unsafe { pq::PQresultErrorField(self.raw.as_ptr(), code.into() as c_int) };
         // SAFETY: not null, so a C string.
-        (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+        (!pointer.is_null()).then(|| {
+            unsafe { CStr::from_ptr(pointer) }
+                .to_string_lossy()
+                .into_owned()
+        })
     }
 }
 

@@ -16,7 +16,10 @@ pub struct CsvFileWriter {
 impl CsvFileWriter {
     /// Creates the temporary file.
     pub fn create(copy: DataFileCopy) -> Result<Self> {
-        Ok(Self { file: TempFile::create(), copy })
+        Ok(Self {
+            file: TempFile::create(),
+            copy,
+        })
     }
 }
 

@@ -12,7 +12,6 @@ use crate::catalog::lake_table::LakeTable;
 use crate::error::Result;
 use crate::pgduck::result::PgResult;
 
-
 /// A data file that is about to be written: its key, and how its rows are read.
 #[derive(Debug, Clone)]
 pub struct DataFileCopy {
@@ -28,7 +27,11 @@ impl DataFileCopy {
     pub fn new(table: &LakeTable, max_line: usize) -> Self {
         let schema = table.schema();
         let key = Uuid::new_v4();
-        let path = format!("{}/data/{:02x}/{key}.parquet", table.location, key.as_bytes()[0]);
+        let path = format!(
+            "{}/data/{:02x}/{key}.parquet",
+            table.location,
+            key.as_bytes()[0]
+        );
         Self {
             head: format!("COPY (SELECT {} FROM read_csv(", select_list(&schema)),
             tail: format!(
@@ -61,7 +64,11 @@ fn select_list(schema: &TableSchema) -> String {
             LakeType::List(list) => field_kind(&list.element).decode_array_expression(&field),
             scalar => field_kind(scalar).decode_expression(&field),
         };
-        let _ = write!(list, "{separator}{value} AS {}", quote_identifier(&column.name));
+        let _ = write!(
+            list,
+            "{separator}{value} AS {}",
+            quote_identifier(&column.name)
+        );
     }
     list
 }
@@ -80,7 +87,12 @@ fn read_csv_options(schema: &TableSchema, max_line: usize) -> String {
             (format!("c{position}"), csv_type)
         })
         .collect();
-    csv::read_csv_options(columns.iter().map(|(name, ty)| (name.as_str(), ty.as_str())), max_line as u64)
+    csv::read_csv_options(
+        columns
+            .iter()
+            .map(|(name, ty)| (name.as_str(), ty.as_str())),
+        max_line as u64,
+    )
 }
 
 /// The notation of a scalar type's values in the stream.

@@ -24,6 +24,12 @@ pub trait RowEncoder {
 
     /// Forgets the encoded rows.
     fn clear(&mut self);
+
+    /// Field ids of the float columns in which no NaN was encoded since the last [`Self::begin_file`].
+    fn fields_without_nan(&self) -> Vec<i32>;
+
+    /// Starts to watch for NaN anew.
+    fn begin_file(&mut self);
 }
 
 /// Rows as CSV, in the dialect of [`pgduck_protocol::csv`].
@@ -40,7 +46,10 @@ pub struct CsvEncoder {
 struct CsvColumn {
     index: usize,
     name: String,
+    field_id: i32,
     notation: Notation,
+    /// Whether a float NaN has come: Iceberg's bounds leave NaN out, and DuckDB's statistics do not tell.
+    has_nan: bool,
 }
 
 /// How the values of a PostgreSQL type are written.
@@ -75,7 +84,11 @@ struct ArrayNotation {
 impl CsvEncoder {
     /// An encoder for the table's columns, in their order.
     pub fn new(table: &LakeTable) -> Result<Self> {
-        let columns = table.columns.iter().map(CsvColumn::new).collect::<Result<_>>()?;
+        let columns = table
+            .columns
+            .iter()
+            .map(CsvColumn::new)
+            .collect::<Result<_>>()?;
         Ok(Self {
             columns,
             rows: csv::RowEncoder::default(),
@@ -87,14 +100,22 @@ impl CsvEncoder {
 
 impl RowEncoder for CsvEncoder {
     fn encode(&mut self, row: &Row<'_>) -> Result<()> {
-        let Self { columns, rows, context, scratch } = self;
+        let Self {
+            columns,
+            rows,
+            context,
+            scratch,
+        } = self;
         let encoded = context.run(|| {
-            for column in columns.iter() {
+            for column in columns.iter_mut() {
                 match row.get(column.index) {
                     None => csv::FieldEncoder::null(rows),
                     // SAFETY: the datum is of the column's type, and alive while its row is.
-                    Some(datum) => unsafe { column.notation.encode(datum, rows, scratch) }
-                        .map_err(|refusal| refusal.error(&column.name))?,
+                    Some(datum) => unsafe {
+                        column.has_nan |= column.notation.is_nan(datum);
+                        column.notation.encode(datum, rows, scratch)
+                    }
+                    .map_err(|refusal| refusal.error(&column.name))?,
                 }
             }
             Ok(())
@@ -113,6 +134,23 @@ impl RowEncoder for CsvEncoder {
     fn clear(&mut self) {
         self.rows.clear();
     }
+
+    fn fields_without_nan(&self) -> Vec<i32> {
+        let clean = |column: &&CsvColumn| {
+            matches!(column.notation, Notation::Float4 | Notation::Float8) && !column.has_nan
+        };
+        self.columns
+            .iter()
+            .filter(clean)
+            .map(|column| column.field_id)
+            .collect()
+    }
+
+    fn begin_file(&mut self) {
+        self.columns
+            .iter_mut()
+            .for_each(|column| column.has_nan = false);
+    }
 }
 
 impl CsvColumn {
@@ -123,7 +161,13 @@ impl CsvColumn {
         };
         let name = column.iceberg.name.clone();
         match notation {
-            Some(notation) => Ok(Self { index: column.attnum as usize - 1, name, notation }),
+            Some(notation) => Ok(Self {
+                index: column.attnum as usize - 1,
+                name,
+                field_id: column.iceberg.field_id,
+                notation,
+                has_nan: false,
+            }),
             None => Err(types::unsupported(&name, column.type_oid, column.typmod)),
         }
     }
@@ -142,7 +186,9 @@ impl Notation {
             pg_sys::DATEOID => Notation::Date,
             pg_sys::TIMEOID => Notation::Time,
             pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Notation::Timestamp,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => Notation::Text,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => {
+                Notation::Text
+            }
             pg_sys::BYTEAOID => Notation::Bytea,
             pg_sys::UUIDOID => Notation::Uuid,
             pg_sys::JSONBOID => Notation::Output(pg_sys::Oid::from(pg_sys::F_JSONB_OUT)),
@@ -155,7 +201,22 @@ impl Notation {
         let (mut length, mut by_value, mut align) = (0, false, 0);
         // SAFETY: the element type exists; the three results are written.
         unsafe { pg_sys::get_typlenbyvalalign(type_oid, &mut length, &mut by_value, &mut align) };
-        Some(Notation::Array(Box::new(ArrayNotation { element, type_oid, length, by_value, align })))
+        Some(Notation::Array(Box::new(ArrayNotation {
+            element,
+            type_oid,
+            length,
+            by_value,
+            align,
+        })))
+    }
+
+    /// Whether a value is a float NaN.
+    fn is_nan(&self, datum: pg_sys::Datum) -> bool {
+        match self {
+            Notation::Float4 => f32::from_bits(datum.value() as u32).is_nan(),
+            Notation::Float8 => f64::from_bits(datum.value() as u64).is_nan(),
+            _ => false,
+        }
     }
 
     /// Writes one value.
@@ -196,7 +257,8 @@ impl Notation {
             Notation::Uuid => out.uuid(unsafe { &*datum.cast_mut_ptr::<[u8; 16]>() }),
             Notation::Output(function) => {
                 // SAFETY: the output function of the datum's type returns a C string in the current memory context.
-                let text = unsafe { CStr::from_ptr(pg_sys::OidOutputFunctionCall(*function, datum)) };
+                let text =
+                    unsafe { CStr::from_ptr(pg_sys::OidOutputFunctionCall(*function, datum)) };
                 out.text(text.to_bytes());
             }
             Notation::Array(array) => {
@@ -257,7 +319,10 @@ impl ArrayNotation {
                 ),
             }
         };
-        Ok(values.iter().zip(nulls).map(|(value, null): (&pg_sys::Datum, &bool)| (!null).then_some(*value)))
+        Ok(values
+            .iter()
+            .zip(nulls)
+            .map(|(value, null): (&pg_sys::Datum, &bool)| (!null).then_some(*value)))
     }
 }
 
@@ -276,16 +341,29 @@ enum Refusal {
 impl Refusal {
     fn error(self, column: &str) -> LakeError {
         let (code, what) = match self {
-            Refusal::Datetime(what) => (PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, what.to_owned()),
-            Refusal::Numeric(name) => (PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, format!("numeric {name}")),
-            Refusal::Dimensions => (PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR, "multi-dimensional array".to_owned()),
+            Refusal::Datetime(what) => (
+                PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+                what.to_owned(),
+            ),
+            Refusal::Numeric(name) => (
+                PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+                format!("numeric {name}"),
+            ),
+            Refusal::Dimensions => (
+                PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR,
+                "multi-dimensional array".to_owned(),
+            ),
             Refusal::LowerBound => (
                 PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR,
                 "array with a lower bound other than 1".to_owned(),
             ),
-            Refusal::NestedArray => (PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR, "array of arrays".to_owned()),
+            Refusal::NestedArray => (
+                PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR,
+                "array of arrays".to_owned(),
+            ),
         };
-        LakeError::new(code, format!("{what} is not allowed in iceberg tables")).detail(format!("Column \"{column}\"."))
+        LakeError::new(code, format!("{what} is not allowed in iceberg tables"))
+            .detail(format!("Column \"{column}\"."))
     }
 }
 

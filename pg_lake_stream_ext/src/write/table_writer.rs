@@ -5,8 +5,8 @@ use std::ops::Range;
 use lake_iceberg::DataFile;
 use pgduck_protocol::csv;
 
-use crate::catalog::lake_table::LakeTable;
 use crate::catalog::files;
+use crate::catalog::lake_table::LakeTable;
 use crate::commit::transaction;
 use crate::error::Result;
 use crate::guc;
@@ -101,7 +101,10 @@ impl TableWriter {
         }
         let sink = match &mut self.sink {
             Some(sink) => sink,
-            None => self.sink.insert(row_sink::open(DataFileCopy::new(&self.table, self.max_line))?),
+            None => self.sink.insert(row_sink::open(DataFileCopy::new(
+                &self.table,
+                self.max_line,
+            ))?),
         };
         sink.write(&self.encoder.encoded()[range.clone()])?;
         self.file_bytes += range.len() as u64;
@@ -110,13 +113,21 @@ impl TableWriter {
 
     fn end_file(&mut self) -> Result<()> {
         self.flush_block()?;
-        self.close_sink()
+        self.close_sink()?;
+        self.encoder.begin_file();
+        Ok(())
     }
 
     fn close_sink(&mut self) -> Result<()> {
         if let Some(sink) = self.sink.take() {
             let result = sink.finish()?;
-            self.written.extend(data_file_copy::written_files(&self.table.schema(), &result)?);
+            let mut files = data_file_copy::written_files(&self.table.schema(), &result)?;
+            for field_id in self.encoder.fields_without_nan() {
+                files
+                    .iter_mut()
+                    .for_each(|file| file.confirm_no_nan(field_id));
+            }
+            self.written.append(&mut files);
         }
         self.file_bytes = 0;
         Ok(())

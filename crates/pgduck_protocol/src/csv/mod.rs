@@ -37,6 +37,9 @@ pub const ESCAPE: u8 = 0x01;
 /// Longest row that DuckDB's reader admits without being told; longer ones need `max_line_size`.
 pub const DEFAULT_MAX_LINE_BYTES: u64 = 2_000_000;
 
+/// Size of the reader's buffers with [`DEFAULT_MAX_LINE_BYTES`]. Left alone, DuckDB takes sixteen times the longest row.
+const DEFAULT_BUFFER_BYTES: u64 = 32_000_000;
+
 /// The notation of a field; what a column's type maps to in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
@@ -152,7 +155,10 @@ pub fn read_csv_options<'a>(
         columns.join(", ")
     );
     if max_line_bytes > DEFAULT_MAX_LINE_BYTES {
-        options.push_str(&format!(", max_line_size={max_line_bytes}"));
+        let buffer_bytes = (2 * max_line_bytes).max(DEFAULT_BUFFER_BYTES);
+        options.push_str(&format!(
+            ", max_line_size={max_line_bytes}, buffer_size={buffer_bytes}"
+        ));
     }
     options
 }
@@ -170,7 +176,7 @@ mod tests {
              nullstr='\\N', allow_quoted_nulls=false, columns={'c0': 'BIGINT', 'c1': 'VARCHAR'}"
         );
         let options = read_csv_options([("c0", "BIGINT")], 64_000_000);
-        assert!(options.ends_with(", max_line_size=64000000"));
+        assert!(options.ends_with(", max_line_size=64000000, buffer_size=128000000"));
     }
 
     #[test]

@@ -1,0 +1,482 @@
+//! Running statements on a blocking thread: DuckDB's work and the encoding of its rows, in one place, so that rows go
+//! from DuckDB's columns to the bytes of the wire without a stop.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::command_tag;
+use crate::copy_target::CopyTarget;
+use crate::duck::{Chunk, Connection, Kind, Prepared, Produces, QueryResult};
+use crate::encode::{self, Column, Format};
+use crate::errors::ServerError;
+use crate::query_control::{Phase, QueryControl};
+use crate::statement_text::{StatementText, StatementTexts};
+use crate::wire::backend::{self, TransactionStatus};
+
+/// How many bytes are gathered before they are handed to the session.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// How many such buffers may wait for the socket.
+pub const BUFFERS_IN_FLIGHT: usize = 4;
+
+/// Encoded messages on their way to the session.
+#[derive(Debug)]
+pub struct Output {
+    buffer: Vec<u8>,
+    sender: mpsc::Sender<Vec<u8>>,
+}
+
+impl Output {
+    /// An output that hands its buffers to `sender`.
+    pub fn new(sender: mpsc::Sender<Vec<u8>>) -> Output {
+        Output {
+            buffer: Vec::new(),
+            sender,
+        }
+    }
+
+    /// Where to append messages.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Hands the buffer over if it is full; fails if nobody takes it any more.
+    fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        let next = Vec::with_capacity(self.buffer.len() + BUFFER_BYTES / 4);
+        let full = std::mem::replace(&mut self.buffer, next);
+        self.sender.blocking_send(full).map_err(|_| gone(control))
+    }
+
+    /// What has not been handed over.
+    pub fn into_rest(self) -> Vec<u8> {
+        self.buffer
+    }
+}
+
+/// The error of a query whose output nobody takes.
+fn gone(control: &QueryControl) -> ServerError {
+    match control.aborted() {
+        Some(reason) => reason.error(),
+        None => crate::query_control::AbortReason::Disconnected.error(),
+    }
+}
+
+/// How a result goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Style {
+    /// `RowDescription` and `DataRow`, in text.
+    Rows,
+    /// `DataRow` only, in the formats that Bind asked for: the extended protocol describes elsewhere.
+    Portal(Vec<Format>),
+    /// `CopyOutResponse` and `CopyData`, in CSV.
+    Transmit,
+}
+
+/// What a query string has come to: the transaction's state after it, and the error that ended it early.
+#[derive(Debug)]
+pub struct ScriptEnd {
+    /// State of the transaction.
+    pub status: TransactionStatus,
+    /// The error, if there was one.
+    pub error: Option<ServerError>,
+}
+
+/// Runs all statements of a query string; appends their results, and `EmptyQueryResponse` if there are none.
+pub fn run_script(
+    connection: &Connection,
+    control: &Arc<QueryControl>,
+    output: &mut Output,
+    sql: &str,
+    style: &Style,
+    status: TransactionStatus,
+) -> ScriptEnd {
+    let mut status = status;
+    let mut run = || -> Result<(), ServerError> {
+        let script = connection.parse(sql)?;
+        if script.len() == 0 {
+            backend::empty_query_response(output.buffer());
+            return Ok(());
+        }
+        let mut texts = StatementTexts::of(sql);
+        for index in 0..script.len() {
+            let prepared = script.prepare(index)?;
+            let text = texts.next_of(prepared.kind());
+            let tag = run_to_end(
+                connection,
+                &prepared,
+                text,
+                control,
+                output,
+                style,
+                &mut status,
+            )?;
+            backend::command_complete(output.buffer(), &tag);
+        }
+        Ok(())
+    };
+    let error = run().err().map(|error| explain(error, control));
+    if error.is_some() {
+        status = status_after_error(connection, status);
+    }
+    ScriptEnd { status, error }
+}
+
+/// An abort explains every error that follows from it.
+pub fn explain(error: ServerError, control: &QueryControl) -> ServerError {
+    match control.aborted() {
+        Some(reason) if !error.engine_is_lost => reason.error(),
+        _ => error,
+    }
+}
+
+/// The transaction's state after an error: DuckDB fails the transaction for some errors only, and tells when asked.
+pub fn status_after_error(connection: &Connection, status: TransactionStatus) -> TransactionStatus {
+    match status {
+        TransactionStatus::Idle => TransactionStatus::Idle,
+        _ if connection.run("SELECT 1").is_err() => TransactionStatus::Failed,
+        _ => TransactionStatus::Open,
+    }
+}
+
+/// Runs one statement to its end and returns its command tag.
+pub fn run_to_end(
+    connection: &Connection,
+    prepared: &Prepared,
+    text: Option<StatementText>,
+    control: &Arc<QueryControl>,
+    output: &mut Output,
+    style: &Style,
+    status: &mut TransactionStatus,
+) -> Result<String, ServerError> {
+    let kind = prepared.kind();
+    if let Some(tag) = end_failed_transaction(connection, text.as_ref(), status)? {
+        return Ok(tag);
+    }
+    let target = match text.as_ref().and_then(|text| text.copy_to.as_deref()) {
+        Some(target) => CopyTarget::prepare(target)?,
+        None => None,
+    };
+    let outcome = execute(prepared, control, output, style);
+    control.leave_running(Phase::Preparing);
+    let count = match (outcome, &target) {
+        (Ok(count), None) => count,
+        (Ok(count), Some(target)) => {
+            target.sync().inspect_err(|_| target.remove_leftovers())?;
+            count
+        }
+        (Err(error), target) => {
+            if let Some(target) = target {
+                target.remove_leftovers();
+            }
+            if kind == Kind::Transaction && is_end(text.as_ref()) {
+                // A failed COMMIT has ended the transaction as well.
+                *status = TransactionStatus::Idle;
+            }
+            return Err(error);
+        }
+    };
+    if kind == Kind::Transaction {
+        *status = match is_end(text.as_ref()) {
+            true => TransactionStatus::Idle,
+            false => TransactionStatus::Open,
+        };
+    }
+    Ok(command_tag::of(kind, text.as_ref(), count))
+}
+
+/// Whether the statement ends a transaction.
+fn is_end(text: Option<&StatementText>) -> bool {
+    text.is_some_and(|text| matches!(text.verb.as_str(), "commit" | "end" | "rollback" | "abort"))
+}
+
+/// `COMMIT` of a failed transaction rolls it back, as in PostgreSQL.
+pub fn end_failed_transaction(
+    connection: &Connection,
+    text: Option<&StatementText>,
+    status: &mut TransactionStatus,
+) -> Result<Option<String>, ServerError> {
+    let commits = text.is_some_and(|text| matches!(text.verb.as_str(), "commit" | "end"));
+    if !commits || *status != TransactionStatus::Failed {
+        return Ok(None);
+    }
+    connection.run("ROLLBACK")?;
+    *status = TransactionStatus::Idle;
+    Ok(Some("ROLLBACK".to_owned()))
+}
+
+/// Starts a statement in the way that keeps aborts from getting lost, and runs it until it has a result to read.
+pub fn start(prepared: &Prepared, control: &QueryControl) -> Result<QueryResult, ServerError> {
+    control.enter_starting()?;
+    let pending = prepared
+        .start()
+        .inspect_err(|_| control.leave_running(Phase::Preparing))?;
+    control.enter_running();
+    Ok(pending.execute()?)
+}
+
+/// Runs one statement and sends its rows; returns how many it returned or changed.
+fn execute(
+    prepared: &Prepared,
+    control: &Arc<QueryControl>,
+    output: &mut Output,
+    style: &Style,
+) -> Result<u64, ServerError> {
+    let streamed_input = control.input_is_open();
+    let mut result = start(prepared, control)?;
+    let produces = result.produces();
+    let mut early = Vec::new();
+    if streamed_input {
+        // The result is small (one row per file). It must not be sent, and the query's effect not be final,
+        // before the client has said that its stream is complete.
+        while let Some(chunk) = result.next_chunk()? {
+            early.push(chunk);
+        }
+        control.leave_running(Phase::Waiting);
+        control.wait_for_input()?;
+    }
+    let columns = result.columns();
+    let mut chunks = Chunks {
+        early: early.into_iter(),
+        rest: (!streamed_input).then_some(result),
+    };
+    match produces {
+        Produces::Nothing => {
+            while chunks.next()?.is_some() {}
+            Ok(0)
+        }
+        Produces::Count => {
+            let mut count = 0;
+            while let Some(chunk) = chunks.next()? {
+                count += changed_rows(&chunk);
+            }
+            Ok(count)
+        }
+        Produces::Rows => {
+            let formats = if let Style::Portal(formats) = style {
+                formats.as_slice()
+            } else {
+                &[]
+            };
+            let columns = describe(columns, formats)?;
+            let mut counter = RowCounter::new(prepared.kind(), &columns);
+            match style {
+                Style::Rows => backend::row_description(output.buffer(), &columns),
+                Style::Portal(_) => {}
+                Style::Transmit => backend::copy_out_response(output.buffer(), columns.len()),
+            }
+            while let Some(chunk) = chunks.next()? {
+                counter.add(&chunk);
+                match style {
+                    Style::Rows | Style::Portal(_) => {
+                        encode::data_rows(&chunk, 0, chunk.rows(), &columns, output.buffer());
+                    }
+                    Style::Transmit => backend::copy_data(output.buffer(), |out| {
+                        encode::csv::lines(&chunk, &columns, out);
+                    }),
+                }
+                output.pass_on(control)?;
+            }
+            if *style == Style::Transmit {
+                backend::copy_done(output.buffer());
+            }
+            Ok(counter.count)
+        }
+    }
+}
+
+/// The chunks of a result, of which some may have been read before.
+struct Chunks {
+    early: std::vec::IntoIter<Chunk>,
+    rest: Option<QueryResult>,
+}
+
+impl Chunks {
+    /// The next chunk; `None` at the end.
+    fn next(&mut self) -> Result<Option<Chunk>, ServerError> {
+        match (self.early.next(), &mut self.rest) {
+            (Some(chunk), _) => Ok(Some(chunk)),
+            (None, Some(result)) => Ok(result.next_chunk()?),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The number in the one row of a statement that changes rows.
+pub fn changed_rows(chunk: &Chunk) -> u64 {
+    if chunk.rows() == 0 {
+        0
+    } else {
+        chunk.column(0).value::<i64>(0).max(0) as u64
+    }
+}
+
+/// Counts what a command tag reports: rows, but for `COPY … (RETURN_STATS)` the rows that the files hold.
+#[derive(Debug)]
+struct RowCounter {
+    count_column: Option<usize>,
+    count: u64,
+}
+
+impl RowCounter {
+    fn new(kind: Kind, columns: &[Column]) -> RowCounter {
+        let count_column = (kind == Kind::Copy)
+            .then(|| {
+                columns.iter().position(|column| {
+                    column.name.eq_ignore_ascii_case("count") && column.pg.length == 8
+                        || column.name.eq_ignore_ascii_case("count")
+                            && column.ty == crate::duck::Type::UBigInt
+                })
+            })
+            .flatten();
+        RowCounter {
+            count_column,
+            count: 0,
+        }
+    }
+
+    fn add(&mut self, chunk: &Chunk) {
+        self.count += match self.count_column {
+            Some(column) => {
+                let column = chunk.column(column);
+                (0..chunk.rows())
+                    .filter(|&row| !column.is_null(row))
+                    .map(|row| column.value::<u64>(row))
+                    .sum()
+            }
+            None => chunk.rows() as u64,
+        };
+    }
+}
+
+/// The columns of a result, with the formats that the client asked for: none (text), one for all, or one each.
+pub fn describe(
+    columns: Vec<(String, crate::duck::Type)>,
+    formats: &[Format],
+) -> Result<Vec<Column>, ServerError> {
+    if formats.len() > 1 && formats.len() != columns.len() {
+        return Err(ServerError::protocol(format!(
+            "bind message has {} result formats but query has {} columns",
+            formats.len(),
+            columns.len()
+        )));
+    }
+    columns
+        .into_iter()
+        .enumerate()
+        .map(|(index, (name, ty))| {
+            let format = formats
+                .get(index)
+                .or(formats.first())
+                .copied()
+                .unwrap_or(Format::Text);
+            if matches!(ty, crate::duck::Type::Unknown) {
+                return Err(ServerError::new(
+                    crate::errors::sqlstate::FEATURE_NOT_SUPPORTED,
+                    format!("type of column \"{name}\" is not supported"),
+                )
+                .with_hint("Cast it to VARCHAR."));
+            }
+            Ok(Column::new(name, ty, format))
+        })
+        .collect()
+}
+
+/// Rows of a portal: a result that may be read in pieces.
+#[derive(Debug)]
+pub struct PortalRows {
+    result: QueryResult,
+    columns: Vec<Column>,
+    /// Chunks that were read ahead because another statement needed the connection.
+    kept: std::collections::VecDeque<Chunk>,
+    /// The chunk that is being sent, and its first row that has not been sent.
+    current: Option<(Chunk, usize)>,
+    drained: bool,
+    counter: RowCounter,
+}
+
+impl PortalRows {
+    /// Takes over a result with rows.
+    pub fn new(
+        mut result: QueryResult,
+        kind: Kind,
+        formats: &[Format],
+    ) -> Result<PortalRows, ServerError> {
+        let columns = describe(result.columns(), formats)?;
+        let counter = RowCounter::new(kind, &columns);
+        Ok(PortalRows {
+            result,
+            columns,
+            kept: std::collections::VecDeque::new(),
+            current: None,
+            drained: false,
+            counter,
+        })
+    }
+
+    /// The columns.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Rows sent so far, or what else the command tag reports.
+    pub fn count(&self) -> u64 {
+        self.counter.count
+    }
+
+    /// Sends up to `max_rows` rows (0: all); whether there may be more.
+    pub fn send(
+        &mut self,
+        max_rows: u64,
+        control: &QueryControl,
+        output: &mut Output,
+    ) -> Result<bool, ServerError> {
+        let mut left = if max_rows == 0 { u64::MAX } else { max_rows };
+        while left > 0 {
+            let Some((chunk, from)) = self.current.take().map_or_else(
+                || Ok::<_, ServerError>(self.next_chunk()?.map(|chunk| (chunk, 0))),
+                |current| Ok(Some(current)),
+            )?
+            else {
+                return Ok(false);
+            };
+            if from == 0 {
+                self.counter.add(&chunk);
+            }
+            let count = (chunk.rows() - from).min(usize::try_from(left).unwrap_or(usize::MAX));
+            encode::data_rows(&chunk, from, from + count, &self.columns, output.buffer());
+            output.pass_on(control)?;
+            left -= count as u64;
+            if from + count < chunk.rows() {
+                self.current = Some((chunk, from + count));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the rest into memory, so that the connection can run something else.
+    pub fn keep_rest(&mut self) -> Result<(), ServerError> {
+        while !self.drained {
+            match self.result.next_chunk()? {
+                Some(chunk) => self.kept.push_back(chunk),
+                None => self.drained = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>, ServerError> {
+        if let Some(chunk) = self.kept.pop_front() {
+            return Ok(Some(chunk));
+        }
+        if self.drained {
+            return Ok(None);
+        }
+        let chunk = self.result.next_chunk()?;
+        self.drained = chunk.is_none();
+        Ok(chunk)
+    }
+}
