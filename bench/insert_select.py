@@ -78,7 +78,7 @@ def run_reference(csv: Path, base: Path) -> Timing:
 
 def report(reference: Timing, streamed: Timing, csv_bytes: int, heap_bytes: int, parquet_bytes: int) -> None:
     """Prints the table."""
-    print(f"\n{ROWS:,} rows: heap {heap_bytes / 1e6:.0f} MB, CSV {csv_bytes / 1e6:.0f} MB, Parquet {parquet_bytes / 1e6:.0f} MB; medians of {RUNS} runs\n")
+    print(f"\n{ROWS:,} rows: heap {int(heap_bytes) / 1e6:.0f} MB, CSV {csv_bytes / 1e6:.0f} MB, Parquet {int(parquet_bytes) / 1e6:.0f} MB; medians of {RUNS} runs\n")
 
     def cells(timing: Timing) -> list[str]:
         return [f"{timing.wall:.2f}", f"{timing.wall / reference.wall:.2f}", f"{timing.postgresql:.2f}", f"{timing.server:.2f}", f"{ROWS / timing.wall / 1e6:.2f}"]
