@@ -154,6 +154,15 @@ pub fn is_ordinary_date(datum: pg_sys::Datum) -> bool {
     ORDINARY_DAYS.contains(&(i64::from(datum.value() as i32) + POSTGRES_EPOCH_DAYS))
 }
 
+/// Whether a value is a float and zero, of either sign.
+pub fn is_float_zero(value_type: ValueType, datum: pg_sys::Datum) -> bool {
+    match value_type {
+        ValueType::Float4 => f32::from_bits(datum.value() as u32) == 0.0,
+        ValueType::Float8 => f64::from_bits(datum.value() as u64) == 0.0,
+        _ => false,
+    }
+}
+
 /// A finite numeric, in digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
