@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from harness.database import Database
 from harness.lake import Lake
 from harness.pg_install import private_install
@@ -118,13 +120,14 @@ def start() -> None:
     run_session(lake)
 
     say("The files that pgduck_server has written")
-    show_files(lake)
+    show_files(lake, database)
     say("The same table, as outside readers see it")
     show_outside_readers(database)
     database.close()
 
     say("PostgreSQL and pgduck_server go on running")
     print(f"    to use them:   source {os.path.relpath(ENV)} && psql")
+    print("    the server:    psql -h $PGDUCK_HOST -p $PGDUCK_PORT    (DuckDB's SQL)")
     print("    to end them:   make stop", flush=True)
 
 
@@ -158,19 +161,24 @@ def run_session(lake: Lake) -> None:
         sys.exit(f"The session failed. The servers go on running; their logs are {lake.pg.log} and {lake.duck.log}.")
 
 
-def show_files(lake: Lake) -> None:
+def show_files(lake: Lake, database: Database) -> None:
     """Lists the files of the table."""
-    files = sorted(files_under(lake.duck.lake / "demo"))
-    for path in files:
-        print(f"    {os.path.getsize(path):>10,}  {os.path.relpath(path, lake.duck.lake)}", flush=True)
+    in_use = {path.removeprefix("file://") for path in database.data_files("orders")}
+    table = Path(database.metadata_location("orders").removeprefix("file://")).parents[1]
+    for path in sorted(files_under(table)):
+        of_rollback = path.endswith(".parquet") and path not in in_use
+        note = "   (rolled back: nothing refers to it)" if of_rollback else ""
+        print(f"    {os.path.getsize(path):>10,}  {os.path.relpath(path, lake.duck.lake)}{note}", flush=True)
 
 
 def show_outside_readers(database: Database) -> None:
     """Reads the table with PyIceberg and DuckDB, from the location of its metadata."""
     location = database.metadata_location("orders")
     for name, read in (("PyIceberg", read_pyiceberg), ("DuckDB", read_duckdb)):
-        rows = read(location).sort_by("id")
-        print(f"    {name}: {rows.num_rows:,} rows; the last one is {rows.slice(rows.num_rows - 1).to_pylist()[0]}", flush=True)
+        rows = read(location)
+        print(f"    {name:<10} {rows.num_rows:,} rows, sum(amount) = {pc.sum(rows['amount']).as_py()}", flush=True)
+    ((count, total),) = database.rows("SELECT count(*), sum(amount) FROM orders")
+    print(f"    PostgreSQL {count:,} rows, sum(amount) = {total}", flush=True)
 
 
 def environment(lake: Lake) -> dict[str, str]:

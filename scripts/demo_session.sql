@@ -38,7 +38,9 @@ SELECT count(*), sum(amount), min(placed), max(placed) FROM orders;
 SELECT customer, count(*), sum(amount) FROM orders WHERE placed < '2026-02-01' GROUP BY customer ORDER BY 3 DESC LIMIT 3;
 
 -- What goes to the server: the columns and the filter, over the table's files.
+\t on
 EXPLAIN (COSTS off, VERBOSE) SELECT customer FROM orders WHERE id = 42;
+\t off
 
 -- The table, as an Iceberg catalog: any engine that knows Iceberg reads it from its metadata location.
-SELECT table_namespace, table_name, metadata_location FROM iceberg_tables WHERE table_name = 'orders';
+SELECT table_namespace, table_name, metadata_location FROM iceberg_tables WHERE table_name = 'orders' \gx

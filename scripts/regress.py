@@ -33,6 +33,9 @@ def main() -> int:
     for entry in ("sql", "expected"):
         shutil.copytree(SUITES / entry, work / entry)
     shutil.copy(SUITES / "schedule", work / "schedule")
+    for suite in (work / "sql").glob("*.sql"):
+        # A new suite has no expected file yet; pg_regress stops without one.
+        (work / "expected" / f"{suite.stem}.out").touch()
     give(work, lake.pg.user.uid, lake.pg.user.gid)
 
     lake.start()

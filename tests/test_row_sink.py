@@ -15,7 +15,7 @@ from harness.twins import differing_rows
 COLUMNS = "id bigint, a int, name text, d double precision, ts timestamptz, amt numeric(12,2), ok boolean, raw bytea, tags text[]"
 
 ROWS = """
-    SELECT i, (i * 7919 % 100003)::int, 'name ' || md5(i::text), sqrt(i) * 1e-3, timestamptz '2020-01-01 00:00Z' + i * interval '1.7 s',
+    SELECT i, (i::bigint * 7919 % 100003)::int, 'name ' || md5(i::text), sqrt(i) * 1e-3, timestamptz '2020-01-01 00:00Z' + i * interval '1.7 s',
            (i % 1000000)::numeric / 100, i % 3 = 0, decode(md5(i::text), 'hex'),
            CASE WHEN i % 5 = 0 THEN NULL ELSE ARRAY['a' || i, NULL, 'b"', E'c\\n'] END
     FROM generate_series(1, {count}) i"""

@@ -121,11 +121,15 @@ def test_filters_find_what_postgresql_finds(db: Database, sql_type: str) -> None
 
     for value in values:
         for operator in ("=", "<>", "<", ">="):
-            query = f"SELECT id FROM {{t}} WHERE c {operator} CAST({value} AS {sql_type}) ORDER BY id"
-            assert db.rows(query.format(t=twins.lake)) == db.rows(query.format(t=twins.heap)), query
+            assert_same_rows_found(twins, f"c {operator} CAST({value} AS {sql_type})")
     for condition in ("c IS NULL", "c IS NOT NULL", f"c IN (CAST({values[0]} AS {sql_type}), CAST({values[-1]} AS {sql_type}))"):
-        query = f"SELECT id FROM {{t}} WHERE {condition} ORDER BY id"
-        assert db.rows(query.format(t=twins.lake)) == db.rows(query.format(t=twins.heap)), query
+        assert_same_rows_found(twins, condition)
+
+
+def assert_same_rows_found(twins: Twins, condition: str) -> None:
+    """A condition finds the same rows in both tables."""
+    in_lake, in_heap = (twins.db.rows(f"SELECT id FROM {table} WHERE {condition} ORDER BY id") for table in (twins.lake, twins.heap))
+    assert in_lake == in_heap, condition[:200]
 
 
 @pytest.mark.parametrize("element_type", ARRAYS)

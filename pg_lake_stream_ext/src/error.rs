@@ -44,6 +44,11 @@ impl LakeError {
         Self::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, message)
     }
 
+    /// The SQLSTATE.
+    pub fn code(&self) -> PgSqlErrorCode {
+        self.code
+    }
+
     /// Adds a detail: full sentences.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

@@ -39,6 +39,7 @@ pub mod sqlstate {
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
+    pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
     pub const QUERY_CANCELED: &str = "57014";
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const IO_ERROR: &str = "58030";
@@ -239,10 +240,16 @@ fn from_engine(text: &str) -> ServerError {
     } else {
         (code, first.trim())
     };
+    // An error that a query raises itself keeps its words.
+    let first = if class == "Invalid Input" {
+        first.to_owned()
+    } else {
+        in_house_style(first)
+    };
     let mut error = ServerError::new(
         code,
         if first.is_empty() {
-            "unknown error"
+            "unknown error".to_owned()
         } else {
             first
         },
@@ -253,6 +260,18 @@ fn from_engine(text: &str) -> ServerError {
     }
     error.engine_is_lost = class == "FATAL" || text.contains("database has been invalidated");
     error
+}
+
+/// PostgreSQL's style of a primary message: begins in lower case, ends without a full stop.
+fn in_house_style(message: &str) -> String {
+    let message = message.trim_end_matches(['.', '!', ' ']);
+    let mut chars = message.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_ascii_uppercase() && !second.is_uppercase() => {
+            format!("{}{}", first.to_ascii_lowercase(), &message[1..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// Splits `Binder Error: text` into `Binder` and `text`.
@@ -307,6 +326,10 @@ mod tests {
     fn the_first_line_is_the_message_and_the_rest_the_detail() {
         let error = from_engine("Binder Error: no\n\nLINE 1: SELECT x\n               ^");
         assert_eq!(error.message, "no");
+        let plain = from_engine("Catalog Error: Table with name t does not exist!");
+        assert_eq!(plain.message, "table with name t does not exist");
+        let plain = from_engine("Conversion Error: CSV is bad");
+        assert_eq!(plain.message, "CSV is bad");
         assert_eq!(
             error.detail.as_deref(),
             Some("LINE 1: SELECT x\n               ^")

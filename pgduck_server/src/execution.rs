@@ -8,14 +8,15 @@ use tokio::sync::mpsc;
 use crate::command_tag;
 use crate::copy_target::CopyTarget;
 use crate::duck::{Chunk, Connection, Kind, Prepared, Produces, QueryResult};
-use crate::encode::{self, Column, Format};
+use crate::encode::{self, Format};
 use crate::errors::ServerError;
 use crate::query_control::{Phase, QueryControl};
+use crate::result_rows::{RowCounter, describe};
 use crate::statement_text::{StatementText, StatementTexts};
 use crate::wire::backend::{self, TransactionStatus};
 
 /// How many bytes are gathered before they are handed to the session.
-const BUFFER_BYTES: usize = 128 << 10;
+pub const BUFFER_BYTES: usize = 128 << 10;
 
 /// How many such buffers may wait for the socket.
 pub const BUFFERS_IN_FLIGHT: usize = 4;
@@ -42,7 +43,7 @@ impl Output {
     }
 
     /// Hands the buffer over if it is full; fails if nobody takes it any more.
-    fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
+    pub fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
         if self.buffer.len() < BUFFER_BYTES {
             return Ok(());
         }
@@ -270,15 +271,22 @@ fn execute(
             }
             while let Some(chunk) = chunks.next()? {
                 counter.add(&chunk);
-                match style {
-                    Style::Rows | Style::Portal(_) => {
-                        encode::data_rows(&chunk, 0, chunk.rows(), &columns, output.buffer());
+                let mut from = 0;
+                while from < chunk.rows() {
+                    let out = output.buffer();
+                    match style {
+                        Style::Rows | Style::Portal(_) => {
+                            let to = chunk.rows();
+                            from =
+                                encode::data_rows(&chunk, from, to, &columns, BUFFER_BYTES, out)?;
+                        }
+                        Style::Transmit => backend::copy_data(out, |out| {
+                            let limit = out.len() + BUFFER_BYTES;
+                            from = encode::csv::lines(&chunk, from, &columns, limit, out);
+                        }),
                     }
-                    Style::Transmit => backend::copy_data(output.buffer(), |out| {
-                        encode::csv::lines(&chunk, &columns, out);
-                    }),
+                    output.pass_on(control)?;
                 }
-                output.pass_on(control)?;
             }
             if *style == Style::Transmit {
                 backend::copy_done(output.buffer());
@@ -311,172 +319,5 @@ pub fn changed_rows(chunk: &Chunk) -> u64 {
         0
     } else {
         chunk.column(0).value::<i64>(0).max(0) as u64
-    }
-}
-
-/// Counts what a command tag reports: rows, but for `COPY … (RETURN_STATS)` the rows that the files hold.
-#[derive(Debug)]
-struct RowCounter {
-    count_column: Option<usize>,
-    count: u64,
-}
-
-impl RowCounter {
-    fn new(kind: Kind, columns: &[Column]) -> RowCounter {
-        let count_column = (kind == Kind::Copy)
-            .then(|| {
-                columns.iter().position(|column| {
-                    column.name.eq_ignore_ascii_case("count") && column.pg.length == 8
-                        || column.name.eq_ignore_ascii_case("count")
-                            && column.ty == crate::duck::Type::UBigInt
-                })
-            })
-            .flatten();
-        RowCounter {
-            count_column,
-            count: 0,
-        }
-    }
-
-    fn add(&mut self, chunk: &Chunk) {
-        self.count += match self.count_column {
-            Some(column) => {
-                let column = chunk.column(column);
-                (0..chunk.rows())
-                    .filter(|&row| !column.is_null(row))
-                    .map(|row| column.value::<u64>(row))
-                    .sum()
-            }
-            None => chunk.rows() as u64,
-        };
-    }
-}
-
-/// The columns of a result, with the formats that the client asked for: none (text), one for all, or one each.
-pub fn describe(
-    columns: Vec<(String, crate::duck::Type)>,
-    formats: &[Format],
-) -> Result<Vec<Column>, ServerError> {
-    if formats.len() > 1 && formats.len() != columns.len() {
-        return Err(ServerError::protocol(format!(
-            "bind message has {} result formats but query has {} columns",
-            formats.len(),
-            columns.len()
-        )));
-    }
-    columns
-        .into_iter()
-        .enumerate()
-        .map(|(index, (name, ty))| {
-            let format = formats
-                .get(index)
-                .or(formats.first())
-                .copied()
-                .unwrap_or(Format::Text);
-            if matches!(ty, crate::duck::Type::Unknown) {
-                return Err(ServerError::new(
-                    crate::errors::sqlstate::FEATURE_NOT_SUPPORTED,
-                    format!("type of column \"{name}\" is not supported"),
-                )
-                .with_hint("Cast it to VARCHAR."));
-            }
-            Ok(Column::new(name, ty, format))
-        })
-        .collect()
-}
-
-/// Rows of a portal: a result that may be read in pieces.
-#[derive(Debug)]
-pub struct PortalRows {
-    result: QueryResult,
-    columns: Vec<Column>,
-    /// Chunks that were read ahead because another statement needed the connection.
-    kept: std::collections::VecDeque<Chunk>,
-    /// The chunk that is being sent, and its first row that has not been sent.
-    current: Option<(Chunk, usize)>,
-    drained: bool,
-    counter: RowCounter,
-}
-
-impl PortalRows {
-    /// Takes over a result with rows.
-    pub fn new(
-        mut result: QueryResult,
-        kind: Kind,
-        formats: &[Format],
-    ) -> Result<PortalRows, ServerError> {
-        let columns = describe(result.columns(), formats)?;
-        let counter = RowCounter::new(kind, &columns);
-        Ok(PortalRows {
-            result,
-            columns,
-            kept: std::collections::VecDeque::new(),
-            current: None,
-            drained: false,
-            counter,
-        })
-    }
-
-    /// The columns.
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
-    /// Rows sent so far, or what else the command tag reports.
-    pub fn count(&self) -> u64 {
-        self.counter.count
-    }
-
-    /// Sends up to `max_rows` rows (0: all); whether there may be more.
-    pub fn send(
-        &mut self,
-        max_rows: u64,
-        control: &QueryControl,
-        output: &mut Output,
-    ) -> Result<bool, ServerError> {
-        let mut left = if max_rows == 0 { u64::MAX } else { max_rows };
-        while left > 0 {
-            let Some((chunk, from)) = self.current.take().map_or_else(
-                || Ok::<_, ServerError>(self.next_chunk()?.map(|chunk| (chunk, 0))),
-                |current| Ok(Some(current)),
-            )?
-            else {
-                return Ok(false);
-            };
-            if from == 0 {
-                self.counter.add(&chunk);
-            }
-            let count = (chunk.rows() - from).min(usize::try_from(left).unwrap_or(usize::MAX));
-            encode::data_rows(&chunk, from, from + count, &self.columns, output.buffer());
-            output.pass_on(control)?;
-            left -= count as u64;
-            if from + count < chunk.rows() {
-                self.current = Some((chunk, from + count));
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads the rest into memory, so that the connection can run something else.
-    pub fn keep_rest(&mut self) -> Result<(), ServerError> {
-        while !self.drained {
-            match self.result.next_chunk()? {
-                Some(chunk) => self.kept.push_back(chunk),
-                None => self.drained = true,
-            }
-        }
-        Ok(())
-    }
-
-    fn next_chunk(&mut self) -> Result<Option<Chunk>, ServerError> {
-        if let Some(chunk) = self.kept.pop_front() {
-            return Ok(Some(chunk));
-        }
-        if self.drained {
-            return Ok(None);
-        }
-        let chunk = self.result.next_chunk()?;
-        self.drained = chunk.is_none();
-        Ok(chunk)
     }
 }

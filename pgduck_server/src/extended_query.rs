@@ -8,9 +8,10 @@ use crate::duck::{Connection, Kind, Parameter, Prepared, Type};
 use crate::encode::pg_type::{PgType, oid};
 use crate::encode::{Column, Format};
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, PortalRows, Style};
+use crate::execution::{self, Style};
 use crate::parameters;
 use crate::query_control::QueryControl;
+use crate::result_rows::{self, PortalRows};
 use crate::session::{Session, SessionEnd};
 use crate::session_settings;
 use crate::statement_text::{StatementText, StatementTexts};
@@ -288,7 +289,7 @@ impl Session {
         };
         let described = match (&portal.state, &portal.statement.columns) {
             (PortalState::Open(rows), _) => Some(Ok(rows.columns().to_vec())),
-            (_, Some(columns)) => Some(execution::describe(columns.clone(), &portal.formats)),
+            (_, Some(columns)) => Some(result_rows::describe(columns.clone(), &portal.formats)),
             (_, None) => None,
         };
         Ok(match described {

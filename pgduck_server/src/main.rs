@@ -6,9 +6,9 @@
 //! |---|---|
 //! | [`cli`], [`server`], [`listener`] | command line, shared state, sockets |
 //! | [`startup`], [`session`] | from the first byte to the message loop |
-//! | [`execution`] | runs statements on a blocking thread, encodes their rows there |
+//! | [`execution`], [`result_rows`] | runs statements on a blocking thread, encodes their rows there |
 //! | [`extended_query`], [`parameters`] | prepared statements, portals, values |
-//! | [`receive_pipeline`], [`copy_in`], [`receive_input`] | `RECEIVE`: a query fed by the client |
+//! | [`receive_pipeline`], [`receive_query`], [`copy_in`], [`receive_input`], [`receive_quota`] | `RECEIVE`: a query fed by the client |
 //! | [`query_control`], [`cancel`] | ending a query early, without losing an interrupt |
 //! | [`copy_target`] | local targets of `COPY … TO`: directories, durability, no leftovers |
 //! | [`statement_text`], [`command_tag`], [`session_settings`] | what the SQL text tells |
@@ -32,6 +32,9 @@ mod parameters;
 mod query_control;
 mod receive_input;
 mod receive_pipeline;
+mod receive_query;
+mod receive_quota;
+mod result_rows;
 mod server;
 mod session;
 mod session_settings;

@@ -53,12 +53,7 @@ impl ReceiveInput {
 
     /// Puts a file on disk behind the number.
     pub fn become_file(&mut self, directory: &Path) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(libc::O_TMPFILE)
-            .open(directory)?;
+        let file = nameless_file(directory)?;
         self.replace(file.into())
     }
 
@@ -66,6 +61,25 @@ impl ReceiveInput {
     fn replace(&mut self, source: OwnedFd) -> io::Result<()> {
         sys::replace_descriptor(source, &self.file)
     }
+}
+
+/// Opens a file without a name.
+fn nameless_file(directory: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.custom_flags(libc::O_TMPFILE).open(directory) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        opened => return opened,
+    }
+    // Some file systems (overlayfs of older kernels) give every file a name, for a moment.
+    let random = u64::from_ne_bytes(sys::random_bytes()?);
+    let path = directory.join(format!("pgduck_receive_{random:016x}"));
+    let file = options
+        .custom_flags(libc::O_NOFOLLOW)
+        .create_new(true)
+        .open(&path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use pgduck_protocol::placeholder::Placeholder;
 use tokio::net::unix::pipe;
 
 use crate::copy_in::{CopyEvent, CopyIn};
-use crate::duck::{Connection, Kind, Prepared};
 use crate::errors::{ServerError, sqlstate};
 use crate::execution::{self, ScriptEnd, Style};
 use crate::query_control::{AbortReason, Phase, QueryControl};
 use crate::receive_input::ReceiveInput;
+use crate::receive_query::{Feed, Run, check};
+use crate::receive_quota::ReceiveShare;
 use crate::session::{Session, SessionEnd};
-use crate::statement_text::StatementTexts;
 use crate::wire::backend;
 
 /// Payload that is gathered before it is written to the pipe.
@@ -39,20 +39,10 @@ const FILLER: &[u8] = &{
     filler
 };
 
-/// How the query gets a stream that is longer than the first block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Feed {
-    /// Through a pipe, while it runs.
-    Pipe,
-    /// As a file, before it runs.
-    File,
-}
-
-/// A query that has been checked.
-struct Checked {
-    /// The plan, if it holds whatever the stream contains.
-    prepared: Option<Prepared>,
-    feed: Feed,
+/// The client's stream.
+struct Stream {
+    copy: CopyIn,
+    share: ReceiveShare,
 }
 
 /// How the client's stream has ended.
@@ -98,10 +88,13 @@ impl Session {
         self.flush().await?;
 
         self.current.set(Some(Arc::clone(&control)));
-        let mut copy = CopyIn::default();
+        let mut stream = Stream {
+            copy: CopyIn::default(),
+            share: self.server.receive_limits.open_stream(),
+        };
         let mut first = Vec::new();
         let end = self
-            .gather(&control, &mut copy, &mut first, FIRST_BLOCK_BYTES)
+            .gather(&control, &mut stream, &mut first, FIRST_BLOCK_BYTES)
             .await;
         let run = Run {
             connection: self.connection.clone(),
@@ -121,12 +114,12 @@ impl Session {
             },
             None if run.checked.feed == Feed::Pipe => match input.become_pipe() {
                 Ok(pipe) => Ok(self
-                    .run_piped(&control, run, &mut copy, first, pipe)
+                    .run_piped(&control, run, &mut stream, first, pipe)
                     .await?),
                 Err(error) => Err(AbortReason::Input(input_error("create a pipe", &error))),
             },
             None => match self
-                .gather_file(&control, &mut copy, first, &mut input)
+                .gather_file(&control, &mut stream, first, &mut input)
                 .await?
             {
                 StreamEnd::Complete | StreamEnd::Unwanted => {
@@ -137,7 +130,7 @@ impl Session {
         };
         self.current.set(None);
         drop(input);
-        self.reader.skip(copy.unfinished());
+        self.reader.skip(stream.copy.unfinished());
         match end {
             Ok(end) => self.finish_simple(end),
             Err(reason) => self.refuse(reason.error()),
@@ -155,12 +148,12 @@ impl Session {
     async fn gather(
         &mut self,
         control: &QueryControl,
-        copy: &mut CopyIn,
+        stream: &mut Stream,
         block: &mut Vec<u8>,
         limit: usize,
     ) -> Result<Option<StreamEnd>, SessionEnd> {
         loop {
-            if let Some(end) = self.take_payload(copy, block, limit) {
+            if let Some(end) = self.take_payload(stream, block, limit) {
                 return match end {
                     StreamEnd::Failed(AbortReason::Disconnected) => Err(SessionEnd::Client),
                     end => Ok(Some(end)),
@@ -187,10 +180,11 @@ impl Session {
     /// De-frames what has come. An end of the stream is returned.
     fn take_payload(
         &mut self,
-        copy: &mut CopyIn,
+        stream: &mut Stream,
         block: &mut Vec<u8>,
         limit: usize,
     ) -> Option<StreamEnd> {
+        let Stream { copy, share } = stream;
         let taken = copy.take(self.reader.pending(), block, limit);
         let failed = |error| Some(StreamEnd::Failed(AbortReason::Input(error)));
         let (used, event) = match taken {
@@ -198,15 +192,8 @@ impl Session {
             Err(error) => return failed(error),
         };
         self.reader.consume(used);
-        let most = self.server.config.recv_max_bytes;
-        if most > 0 && copy.total() > most {
-            return failed(
-                ServerError::new(
-                    sqlstate::CONFIGURATION_LIMIT_EXCEEDED,
-                    format!("RECEIVE stream exceeds the limit of {most} bytes"),
-                )
-                .with_hint("The limit is set by --recv_max_bytes of pgduck_server."),
-            );
+        if let Err(error) = share.grow_to(copy.total()) {
+            return failed(error);
         }
         match event {
             CopyEvent::More => None,
@@ -227,7 +214,7 @@ impl Session {
     async fn gather_file(
         &mut self,
         control: &QueryControl,
-        copy: &mut CopyIn,
+        stream: &mut Stream,
         first: Vec<u8>,
         input: &mut ReceiveInput,
     ) -> Result<StreamEnd, SessionEnd> {
@@ -255,7 +242,7 @@ impl Session {
             }
             block.clear();
             if let Some(end) = self
-                .gather(control, copy, &mut block, FIRST_BLOCK_BYTES)
+                .gather(control, stream, &mut block, FIRST_BLOCK_BYTES)
                 .await?
             {
                 if let Err(error) = input.append(&block) {
@@ -286,7 +273,7 @@ impl Session {
         &mut self,
         control: &Arc<QueryControl>,
         run: Run,
-        copy: &mut CopyIn,
+        stream: &mut Stream,
         first: Vec<u8>,
         pipe: pipe::Sender,
     ) -> Result<ScriptEnd, SessionEnd> {
@@ -298,7 +285,7 @@ impl Session {
             shared.leave_running(Phase::Ended);
             (end, output.into_rest())
         });
-        let lost = match self.feed(control, copy, first, &pipe).await {
+        let lost = match self.feed(control, stream, first, &pipe).await {
             Ok(StreamEnd::Complete | StreamEnd::Unwanted) => {
                 control.input_complete();
                 drop(pipe);
@@ -356,7 +343,7 @@ impl Session {
     async fn feed(
         &mut self,
         control: &QueryControl,
-        copy: &mut CopyIn,
+        stream: &mut Stream,
         first: Vec<u8>,
         pipe: &pipe::Sender,
     ) -> Result<StreamEnd, SessionEnd> {
@@ -379,7 +366,7 @@ impl Session {
                 }
                 block.clear();
                 written = 0;
-                match self.take_payload(copy, &mut block, BLOCK_BYTES) {
+                match self.take_payload(stream, &mut block, BLOCK_BYTES) {
                     Some(StreamEnd::Complete) => complete = true,
                     Some(end) => return Ok(end),
                     None => {}
@@ -446,83 +433,4 @@ fn input_error(what: &str, error: &std::io::Error) -> ServerError {
         _ => sqlstate::IO_ERROR,
     };
     ServerError::new(code, format!("could not {what}: {error}"))
-}
-
-/// Checks a query before any data is asked for; `query` is `sql` with the input's path in place.
-fn check(connection: &Connection, sql: &str, query: &str) -> Result<Checked, ServerError> {
-    let script = connection.parse(query)?;
-    if script.len() != 1 {
-        return Err(ServerError::new(
-            sqlstate::SYNTAX_ERROR,
-            "RECEIVE needs a query string of exactly one statement",
-        ));
-    }
-    let placeholder = Placeholder::find(sql).ok();
-    let function = placeholder.as_ref().and_then(Placeholder::function);
-    let fixed_dialect = placeholder.is_some_and(|found| found.has_argument("auto_detect", "false"));
-    let reads_csv = matches!(function.as_deref(), Some("read_csv" | "read_csv_auto"));
-    let reads_whole = matches!(function.as_deref(), Some("read_blob" | "read_text"));
-    // A plan that was made without a look at the data holds for any data.
-    let blind = reads_whole || reads_csv && fixed_dialect;
-    let prepared = match script.prepare(0) {
-        Ok(prepared) => Some(prepared),
-        Err(error) if blind => return Err(error.into()),
-        Err(error) => {
-            // The data itself may be what is missing: sniffers find nothing in an empty file.
-            let error = ServerError::from(error);
-            if error.code.starts_with("42") {
-                return Err(error);
-            }
-            None
-        }
-    };
-    let kind = prepared.as_ref().map(Prepared::kind);
-    // Rows that come out while data still goes in would have to wait for CopyDone, which would wait for them.
-    let feed = match kind {
-        Some(Kind::Copy) if reads_csv && fixed_dialect => Feed::Pipe,
-        _ => Feed::File,
-    };
-    Ok(Checked {
-        prepared: prepared.filter(|_| blind),
-        feed,
-    })
-}
-
-/// A checked query and what it needs to run.
-struct Run {
-    connection: Connection,
-    checked: Checked,
-    query: String,
-    style: Style,
-    status: backend::TransactionStatus,
-}
-
-impl Run {
-    /// Runs the query on a blocking thread.
-    fn run(self, control: &Arc<QueryControl>, output: &mut execution::Output) -> ScriptEnd {
-        let mut status = self.status;
-        let run = || -> Result<(), ServerError> {
-            let prepared = match self.checked.prepared {
-                Some(prepared) => prepared,
-                None => self.connection.parse(&self.query)?.prepare(0)?,
-            };
-            let text = StatementTexts::of(&self.query).next_of(prepared.kind());
-            let tag = execution::run_to_end(
-                &self.connection,
-                &prepared,
-                text,
-                control,
-                output,
-                &self.style,
-                &mut status,
-            )?;
-            backend::command_complete(output.buffer(), &tag);
-            Ok(())
-        };
-        let error = run().err().map(|error| execution::explain(error, control));
-        if error.is_some() {
-            status = execution::status_after_error(&self.connection, status);
-        }
-        ScriptEnd { status, error }
-    }
 }

@@ -9,6 +9,7 @@ use crate::cancel::Sessions;
 use crate::cli::Config;
 use crate::duck::{Connection, Database, EngineError};
 use crate::errors::ServerError;
+use crate::receive_quota::ReceiveLimits;
 
 /// The server's shared state.
 pub struct Server {
@@ -18,6 +19,8 @@ pub struct Server {
     pub sessions: Arc<Sessions>,
     /// One permit for each client that may come.
     pub clients: Arc<Semaphore>,
+    /// Limits of RECEIVE streams.
+    pub receive_limits: Arc<ReceiveLimits>,
     database: Arc<Database>,
     shutdown: watch::Sender<bool>,
 }
@@ -56,6 +59,7 @@ impl Server {
         Ok(Server {
             clients: Arc::new(Semaphore::new(config.max_clients)),
             sessions: Arc::default(),
+            receive_limits: ReceiveLimits::new(config.recv_max_bytes, config.recv_total_max_bytes),
             database,
             shutdown: watch::Sender::new(false),
             config,

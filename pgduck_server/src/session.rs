@@ -79,7 +79,7 @@ impl Session {
             current,
             shutdown,
             skip_to_sync: false,
-            registration: registration,
+            registration,
         }
     }
 

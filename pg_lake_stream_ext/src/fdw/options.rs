@@ -38,10 +38,10 @@ unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
             "location" => parsed.location = Some(location::normalize(&value)?),
             "catalog" if value == "postgres" => {}
             "catalog" => {
-                return Err(
-                    LakeError::unsupported(format!("catalog \"{value}\" is not supported"))
-                        .hint("The only catalog is \"postgres\"."),
-                );
+                return Err(LakeError::unsupported(format!(
+                    "catalog \"{value}\" is not supported"
+                ))
+                .hint("The only catalog is \"postgres\"."));
             }
             _ => {
                 return Err(LakeError::new(

@@ -1,5 +1,7 @@
 //! The sink for a shared file system: rows go to a temporary file of PostgreSQL, which the server then reads by its path.
 
+use pgrx::PgSqlErrorCode;
+
 use crate::error::Result;
 use crate::pg::temp_file::TempFile;
 use crate::pgduck::pool;
@@ -29,6 +31,13 @@ impl RowSink for CsvFileWriter {
     }
 
     fn finish(self: Box<Self>) -> Result<PgResult> {
-        pool::acquire()?.simple_query(&self.copy.file_statement(&self.file.path()))
+        let statement = self.copy.file_statement(&self.file.path());
+        pool::acquire()?.simple_query(&statement).map_err(|error| match error.code() {
+            PgSqlErrorCode::ERRCODE_UNDEFINED_FILE | PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => error.hint(
+                "pgduck_server must be able to read PostgreSQL's temporary files. If it cannot, set \
+                 pg_lake_engine.streaming_writes to on.",
+            ),
+            _ => error,
+        })
     }
 }

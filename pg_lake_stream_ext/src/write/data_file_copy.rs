@@ -9,12 +9,14 @@ use pgduck_protocol::sql::quote_literal;
 use uuid::Uuid;
 
 use crate::catalog::lake_table::LakeTable;
-use crate::error::Result;
+use crate::error::{LakeError, Result};
 use crate::pgduck::result::PgResult;
 
 /// A data file that is about to be written: its key, and how its rows are read.
 #[derive(Debug, Clone)]
 pub struct DataFileCopy {
+    /// The file's key: the URL or path that it will have in the table.
+    path: String,
     /// Text before and after the CSV source in the COPY statement.
     head: String,
     tail: String,
@@ -40,6 +42,7 @@ impl DataFileCopy {
                 quote_literal(&path),
                 schema.field_ids_clause(),
             ),
+            path,
         }
     }
 
@@ -114,21 +117,21 @@ fn field_kind(ty: &LakeType) -> FieldKind {
     }
 }
 
-/// The files that a finished COPY reports (DuckDB, COPY … RETURN_STATS).
-pub fn written_files(schema: &TableSchema, result: &PgResult) -> Result<Vec<DataFile>> {
-    let filename = result.column(c"filename")?;
-    let count = result.column(c"count")?;
-    let file_size = result.column(c"file_size_bytes")?;
-    let statistics = result.column(c"column_statistics")?;
-    (0..result.rows())
-        .map(|row| {
-            Ok(DataFile::from_return_stats(
-                schema,
-                result.text(row, filename)?,
-                result.parse(row, count)?,
-                result.parse(row, file_size)?,
-                result.text(row, statistics)?,
-            )?)
-        })
-        .collect()
+impl DataFileCopy {
+    /// The file that the finished COPY reports (DuckDB, COPY … RETURN_STATS): one, since nothing in the statement splits it.
+    pub fn written_file(&self, schema: &TableSchema, result: &PgResult) -> Result<DataFile> {
+        if result.rows() != 1 {
+            return Err(LakeError::internal(format!(
+                "pgduck_server wrote {} files instead of one",
+                result.rows()
+            )));
+        }
+        Ok(DataFile::from_return_stats(
+            schema,
+            &self.path,
+            result.parse(0, result.column(c"count")?)?,
+            result.parse(0, result.column(c"file_size_bytes")?)?,
+            result.text(0, result.column(c"column_statistics")?)?,
+        )?)
+    }
 }

@@ -11,7 +11,7 @@ use crate::commit::transaction;
 use crate::error::Result;
 use crate::guc;
 use crate::pg::tuple::Row;
-use crate::write::data_file_copy::{self, DataFileCopy};
+use crate::write::data_file_copy::DataFileCopy;
 use crate::write::row_encoder::{CsvEncoder, RowEncoder};
 use crate::write::row_sink::{self, RowSink};
 
@@ -24,7 +24,7 @@ pub struct TableWriter {
     /// Holds the encoded rows that the sink has not got yet.
     encoder: Box<dyn RowEncoder>,
     /// The open file; `None` before the first block and between two files.
-    sink: Option<Box<dyn RowSink>>,
+    open: Option<OpenFile>,
     /// Bytes that the open file has got.
     file_bytes: u64,
     /// Longest line that the open file accepts.
@@ -39,7 +39,7 @@ impl TableWriter {
         Ok(Self {
             encoder: Box::new(CsvEncoder::new(&table)?),
             table,
-            sink: None,
+            open: None,
             file_bytes: 0,
             max_line: csv::DEFAULT_MAX_LINE_BYTES as usize,
             rotation_bytes: guc::rotation_bytes(),
@@ -81,7 +81,7 @@ impl TableWriter {
     /// Makes room for a line longer than the open file's statement admits: the rows before it end that file.
     fn widen(&mut self, start: usize, line: usize) -> Result<()> {
         self.flush(0..start)?;
-        self.close_sink()?;
+        self.close_file()?;
         self.max_line = line.next_power_of_two();
         self.flush(start..start + line)?;
         self.encoder.clear();
@@ -99,37 +99,47 @@ impl TableWriter {
         if range.is_empty() {
             return Ok(());
         }
-        let sink = match &mut self.sink {
-            Some(sink) => sink,
-            None => self.sink.insert(row_sink::open(DataFileCopy::new(
+        let file = match &mut self.open {
+            Some(file) => file,
+            None => self.open.insert(OpenFile::new(DataFileCopy::new(
                 &self.table,
                 self.max_line,
             ))?),
         };
-        sink.write(&self.encoder.encoded()[range.clone()])?;
+        file.sink.write(&self.encoder.encoded()[range.clone()])?;
         self.file_bytes += range.len() as u64;
         Ok(())
     }
 
     fn end_file(&mut self) -> Result<()> {
         self.flush_block()?;
-        self.close_sink()?;
+        self.close_file()?;
         self.encoder.begin_file();
         Ok(())
     }
 
-    fn close_sink(&mut self) -> Result<()> {
-        if let Some(sink) = self.sink.take() {
-            let result = sink.finish()?;
-            let mut files = data_file_copy::written_files(&self.table.schema(), &result)?;
+    fn close_file(&mut self) -> Result<()> {
+        if let Some(OpenFile { copy, sink }) = self.open.take() {
+            let mut file = copy.written_file(&self.table.schema(), &sink.finish()?)?;
             for field_id in self.encoder.fields_without_nan() {
-                files
-                    .iter_mut()
-                    .for_each(|file| file.confirm_no_nan(field_id));
+                file.confirm_no_nan(field_id);
             }
-            self.written.append(&mut files);
+            self.written.push(file);
         }
         self.file_bytes = 0;
         Ok(())
+    }
+}
+
+/// A data file that is being written.
+struct OpenFile {
+    copy: DataFileCopy,
+    sink: Box<dyn RowSink>,
+}
+
+impl OpenFile {
+    fn new(copy: DataFileCopy) -> Result<Self> {
+        let sink = row_sink::open(copy.clone())?;
+        Ok(Self { copy, sink })
     }
 }

@@ -4,12 +4,22 @@ use crate::duck::{Chunk, Vector};
 
 use super::{Column, text};
 
-/// Appends the rows of a chunk to `out` as CSV lines.
-pub fn lines(chunk: &Chunk, columns: &[Column], out: &mut Vec<u8>) {
+/// Appends the rows of a chunk, `from` and on, to `out` as CSV lines, until `out` holds `limit` bytes.
+/// Returns the first row that was not appended.
+pub fn lines(
+    chunk: &Chunk,
+    from: usize,
+    columns: &[Column],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> usize {
     let vectors: Vec<Vector<'_>> = (0..columns.len())
         .map(|index| chunk.column(index))
         .collect();
-    for row in 0..chunk.rows() {
+    for row in from..chunk.rows() {
+        if out.len() >= limit {
+            return row;
+        }
         for (index, (column, vector)) in columns.iter().zip(&vectors).enumerate() {
             if index > 0 {
                 out.push(b',');
@@ -26,6 +36,7 @@ pub fn lines(chunk: &Chunk, columns: &[Column], out: &mut Vec<u8>) {
         }
         out.push(b'\n');
     }
+    chunk.rows()
 }
 
 /// Whether a field must be quoted.

@@ -21,6 +21,7 @@ mod json;
 mod text;
 
 use crate::duck::{Chunk, Type, Vector};
+use crate::errors::{ServerError, sqlstate};
 use pg_type::PgType;
 
 /// Format of a value on the wire.
@@ -68,13 +69,27 @@ impl Column {
     }
 }
 
-/// Appends the rows `from..to` of a chunk to `out` as `DataRow` messages.
-pub fn data_rows(chunk: &Chunk, from: usize, to: usize, columns: &[Column], out: &mut Vec<u8>) {
+/// Longest `DataRow` message, as in PostgreSQL (`MaxAllocSize`).
+const MAX_ROW_BYTES: usize = 0x3fff_ffff;
+
+/// Appends the rows `from..to` of a chunk to `out` as `DataRow` messages, until `out` holds `limit` bytes.
+/// Returns the first row that was not appended.
+pub fn data_rows(
+    chunk: &Chunk,
+    from: usize,
+    to: usize,
+    columns: &[Column],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, ServerError> {
     let vectors: Vec<Vector<'_>> = (0..columns.len())
         .map(|index| chunk.column(index))
         .collect();
     let count = (columns.len() as u16).to_be_bytes();
     for row in from..to {
+        if out.len() >= limit {
+            return Ok(row);
+        }
         let message = out.len();
         out.extend_from_slice(&[b'D', 0, 0, 0, 0, count[0], count[1]]);
         for (column, vector) in columns.iter().zip(&vectors) {
@@ -88,10 +103,18 @@ pub fn data_rows(chunk: &Chunk, from: usize, to: usize, columns: &[Column], out:
                 Format::Text => text::value(&column.ty, vector, row, out),
                 Format::Binary => binary::value(&column.ty, &column.pg, vector, row, out),
             }
-            let length = (out.len() - value - 4) as i32;
+            let length = (out.len() - value - 4) as u32;
             out[value..value + 4].copy_from_slice(&length.to_be_bytes());
         }
-        let length = (out.len() - message - 1) as i32;
-        out[message + 1..message + 5].copy_from_slice(&length.to_be_bytes());
+        let length = out.len() - message - 1;
+        if length > MAX_ROW_BYTES {
+            out.truncate(message);
+            return Err(ServerError::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("row of {length} bytes is too large to be sent"),
+            ));
+        }
+        out[message + 1..message + 5].copy_from_slice(&(length as u32).to_be_bytes());
     }
+    Ok(to)
 }

@@ -103,7 +103,7 @@ fn messages_are_one_line_and_details_follow() {
     assert!(
         error
             .message
-            .starts_with("Referenced column \"nothing\" not found")
+            .starts_with("referenced column \"nothing\" not found")
     );
     assert!(!error.message.contains('\n') && !error.message.contains("Binder Error"));
     assert!(error.detail.as_deref().unwrap().contains("LINE 1:"));
