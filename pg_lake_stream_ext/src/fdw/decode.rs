@@ -89,15 +89,7 @@ impl Decoder {
         })
     }
 
-    /// Bytes of row memory that a value takes which is `length` bytes long on the wire.
-    pub fn space(&self, length: usize) -> usize {
-        match self {
-            Self::Numeric | Self::Uuid | Self::Bytes => RowMemory::space(pg_sys::VARHDRSZ + length),
-            _ => 0,
-        }
-    }
-
-    /// Decodes one value that is not NULL. `memory` must have [`Self::space`] left for it.
+    /// Decodes one value that is not NULL. What it refers to lies in `memory` or in the current memory context.
     ///
     /// # Errors
     /// 08P01 if the server sent something else than the column's type.
@@ -162,7 +154,7 @@ impl ArrayDecoder {
         let lower_bound = reader.i32()?;
         self.values.clear();
         self.nulls.clear();
-        self.memory.begin_row(self.space(reader.0, count)?);
+        self.memory.begin_row();
         for _ in 0..count {
             let element = reader.element()?;
             self.nulls.push(element.is_none());
@@ -187,18 +179,6 @@ impl ArrayDecoder {
             )
         };
         Ok(pg_sys::Datum::from(array))
-    }
-
-    /// Row memory for all elements.
-    fn space(&self, elements: &[u8], count: usize) -> Result<usize> {
-        let mut reader = Reader(elements);
-        let mut space = 0;
-        for _ in 0..count {
-            space += reader
-                .element()?
-                .map_or(0, |element| self.element.space(element.len()));
-        }
-        Ok(space)
     }
 }
 

@@ -171,17 +171,7 @@ impl ScanState {
                 self.rows_fetched += 1;
                 // SAFETY: the slot has `width` values and null flags.
                 let (values, nulls) = unsafe { row_of(slot, self.width) };
-                let space = self
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(number, (_, decoder))| {
-                        result
-                            .bytes(0, number)
-                            .map_or(0, |bytes| decoder.space(bytes.len()))
-                    })
-                    .sum();
-                self.memory.begin_row(space);
+                self.memory.begin_row();
                 for (number, (position, decoder)) in self.columns.iter_mut().enumerate() {
                     if let Some(bytes) = result.bytes(0, number) {
                         values[*position] = decoder.decode(bytes, &mut self.memory)?;
