@@ -12,6 +12,9 @@ PYTHON := $(DEPS)/venv/bin/python
 export PYTHONPATH := $(CURDIR)/tests
 export PYTHONDONTWRITEBYTECODE := 1
 
+PG17 := $(DEPS)/pg17
+ON_PG17 := PG_CONFIG=$(PG17)/pg_config LAKE_EXTENSION=$(CARGO_TARGET_DIR)/pg17/debug/libpg_lake_stream_ext.so
+
 .PHONY: help
 help: ## List these commands
 	@echo "make <command>, where command is one of:"
@@ -79,6 +82,16 @@ e2e: build ## Run the end-to-end tests under tests/ (ARGS='-k name' to choose)
 core-regress: build ## Run PostgreSQL's own regression suite with and without the library, and compare
 	@echo "==> Comparing PostgreSQL's regression suite with and without the library"
 	@$(PYTHON) scripts/core_regress.py
+
+.PHONY: test-pg17
+test-pg17: build ## Run the SQL suites and the tests of commits on PostgreSQL 17 (ARGS='-k name' to choose tests)
+	@echo "==> Compiling the extension for PostgreSQL 17"
+	@scripts/setup_pg17
+	PGRX_PG_CONFIG_PATH=$(PG17)/pg_config CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/pg17 \
+		cargo build --locked -p pg_lake_stream_ext --no-default-features --features pg17
+	@echo "==> Running the SQL suites and the tests of commits on PostgreSQL 17"
+	@$(ON_PG17) $(PYTHON) scripts/regress.py
+	@$(ON_PG17) $(PYTHON) -m pytest tests/test_commit.py $(ARGS)
 
 ##### To measure
 

@@ -12,8 +12,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
-from .places import REPO, built
+from .places import REPO, built_extension
+from .unix_users import postgres_user
 
 EXTENSION = "pg_lake_stream_ext"
 
@@ -25,16 +27,12 @@ class PgInstall:
     bindir: Path
     pkglibdir: Path
     sharedir: Path
-    pgxs_dir: Path
+    pg_regress: Path
+    """PostgreSQL's test runner (from postgresql-server-dev)."""
 
     def binary(self, name: str) -> str:
         """The path of one of PostgreSQL's programs."""
         return str(self.bindir / name)
-
-    @property
-    def pg_regress(self) -> Path:
-        """PostgreSQL's test runner (from postgresql-server-dev)."""
-        return self.pgxs_dir / "src" / "test" / "regress" / "pg_regress"
 
     @property
     def major(self) -> int:
@@ -51,7 +49,8 @@ def system_install() -> PgInstall:
         return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
     # --pgxs names .../pgxs/src/makefiles/pgxs.mk
-    return PgInstall(ask("--bindir"), ask("--pkglibdir"), ask("--sharedir"), ask("--pgxs").parents[2])
+    pg_regress = ask("--pgxs").parents[1] / "test" / "regress" / "pg_regress"
+    return PgInstall(ask("--bindir"), ask("--pkglibdir"), ask("--sharedir"), pg_regress)
 
 
 def private_install(base: Path, *, with_extension: bool = True) -> PgInstall:
@@ -61,30 +60,44 @@ def private_install(base: Path, *, with_extension: bool = True) -> PgInstall:
     def below(directory: Path) -> Path:
         return base / directory.relative_to("/")
 
-    private = PgInstall(below(system.bindir), below(system.pkglibdir), below(system.sharedir), system.pgxs_dir)
+    private = PgInstall(below(system.bindir), below(system.pkglibdir), below(system.sharedir), below(system.bindir) / "pg_regress")
     private.bindir.mkdir(parents=True)
     for program in ("postgres", "initdb", "pg_ctl"):
         shutil.copy2(system.bindir / program, private.bindir / program)
+    shutil.copy2(system.pg_regress, private.pg_regress)
+    # Links, if PostgreSQL's user can follow them; it cannot when the installation lies in root's home.
+    put = os.symlink if postgres_user().can_read(system.sharedir) else _copy_whole
     for program in system.bindir.iterdir():
         if not (private.bindir / program.name).exists():
-            (private.bindir / program.name).symlink_to(program)
-    _link_entries(system.pkglibdir, private.pkglibdir)
-    _link_entries(system.sharedir, private.sharedir, leave_out="extension")
-    _link_entries(system.sharedir / "extension", private.sharedir / "extension")
+            put(program, private.bindir / program.name)
+    _put_entries(put, system.pkglibdir, private.pkglibdir)
+    # Some builds bring the libraries that their programs need, and find them by $ORIGIN/../lib.
+    if (libdir := system.bindir.parent / "lib") != system.pkglibdir:
+        for library in libdir.glob("*.so*"):
+            put(library, private.bindir.parent / "lib" / library.name)
+    _put_entries(put, system.sharedir, private.sharedir, leave_out="extension")
+    _put_entries(put, system.sharedir / "extension", private.sharedir / "extension")
     if with_extension:
         _add_extension(private)
     return private
 
 
-def _link_entries(source: Path, target: Path, leave_out: str = "") -> None:
+def _put_entries(put: Callable[[Path, Path], object], source: Path, target: Path, leave_out: str = "") -> None:
     target.mkdir(parents=True, exist_ok=True)
     for entry in source.iterdir():
         if entry.name != leave_out and not entry.name.startswith(EXTENSION):
-            (target / entry.name).symlink_to(entry)
+            put(entry, target / entry.name)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _add_extension(install: PgInstall) -> None:
-    _copy(built(f"lib{EXTENSION}.so"), install.pkglibdir / f"{EXTENSION}.so", 0o755)
+    _copy(built_extension(f"lib{EXTENSION}.so"), install.pkglibdir / f"{EXTENSION}.so", 0o755)
     _copy(REPO / EXTENSION / f"{EXTENSION}.control", install.sharedir / "extension" / f"{EXTENSION}.control", 0o644)
     for script in (REPO / "sql").glob(f"{EXTENSION}--*.sql"):
         _copy(script, install.sharedir / "extension" / script.name, 0o644)

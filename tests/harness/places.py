@@ -25,6 +25,11 @@ def built(name: str) -> Path:
     return path
 
 
+def built_extension(library: str) -> Path:
+    """The extension's library; `LAKE_EXTENSION` names the one for another version of PostgreSQL."""
+    return Path(os.environ.get("LAKE_EXTENSION") or built(library))
+
+
 def libduckdb() -> Path:
     """DuckDB's library."""
     return DEPS / "duckdb" / "libduckdb.so"
