@@ -30,10 +30,8 @@ pub enum Decoder {
     Numeric,
     /// `uuid`
     Uuid,
-    /// Bytes as they are: `bytea`, and all kinds of text if the database is in UTF-8.
+    /// Bytes as they are: `bytea`, and all kinds of text; lake tables exist in UTF-8 databases only.
     Bytes,
-    /// Text for a database in another encoding.
-    ConvertedText,
     /// `jsonb`, sent as text.
     Jsonb,
     /// A one-dimensional array.
@@ -67,15 +65,11 @@ impl Decoder {
             pg_sys::FLOAT8OID => Self::Float8,
             pg_sys::NUMERICOID => Self::Numeric,
             pg_sys::UUIDOID => Self::Uuid,
-            pg_sys::BYTEAOID => Self::Bytes,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => {
-                // SAFETY: reads a setting of the database.
-                if unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_UTF8 as i32 {
-                    Self::Bytes
-                } else {
-                    Self::ConvertedText
-                }
-            }
+            pg_sys::BYTEAOID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::JSONOID => Self::Bytes,
             pg_sys::JSONBOID => Self::Jsonb,
             _ => match types::array_element(type_oid) {
                 Some(element_type) => Self::Array(Box::new(ArrayDecoder::new(element_type)?)),
@@ -105,7 +99,6 @@ impl Decoder {
             Self::Numeric => numeric(bytes, memory)?,
             Self::Uuid => memory.store(&fixed::<16>(bytes)?),
             Self::Bytes => memory.store_varlena(bytes)?,
-            Self::ConvertedText => converted_text(bytes)?,
             Self::Jsonb => jsonb(bytes)?,
             Self::Array(array) => array.decode(bytes)?,
         })
@@ -280,22 +273,6 @@ fn numeric(bytes: &[u8], memory: &mut RowMemory) -> Result<pg_sys::Datum> {
         to.copy_from_slice(&digit.to_ne_bytes());
     }
     memory.store_varlena(stored)
-}
-
-/// Text in the database's encoding, from UTF-8.
-fn converted_text(bytes: &[u8]) -> Result<pg_sys::Datum> {
-    let length = i32::try_from(bytes.len()).map_err(|_| malformed())?;
-    // SAFETY: pg_any_to_server returns its argument or a palloc'd C string of its own; either way the bytes are copied.
-    unsafe {
-        let source = bytes.as_ptr().cast();
-        let converted = pg_sys::pg_any_to_server(source, length, pg_sys::pg_enc::PG_UTF8 as i32);
-        let text = if converted.cast_const() == source {
-            pg_sys::cstring_to_text_with_len(source, length)
-        } else {
-            pg_sys::cstring_to_text(converted)
-        };
-        Ok(pg_sys::Datum::from(text))
-    }
 }
 
 fn jsonb(bytes: &[u8]) -> Result<pg_sys::Datum> {

@@ -172,9 +172,7 @@ fn can_become_timestamp(operand: &Operand) -> bool {
 fn is_text_comparable(comparison: Comparison, collation: pg_sys::Oid) -> bool {
     // SAFETY: plain look-ups of a collation that the planner has given.
     unsafe {
-        if collation == pg_sys::InvalidOid
-            || pg_sys::GetDatabaseEncoding() != pg_sys::pg_enc::PG_UTF8 as i32
-        {
+        if collation == pg_sys::InvalidOid {
             return false;
         }
         match comparison {
