@@ -74,22 +74,22 @@ SHIPPED = [
     "t < 'b' COLLATE \"C\"", "i2 = i4", "i4 < i8", "f4 < f8", "n = n", "d < ts", "f8 = f8",
     "t IS NULL", "c IS NULL", "y IS NOT NULL", "j IS NULL", "a IS NOT NULL", "(i4 > 0) IS NULL",
     "i4 IN (0, 1, 5)", "i4 IN (0, NULL)", "i4 NOT IN (0, 1)", "i4 NOT IN (0, NULL)", "i4 = ANY ('{}')", "i4 <> ALL ('{}')",
-    "i4 = ANY (NULL::int[])", "i2 IN (0, 5000000000)", "t IN ('a', 'ä', NULL)", "v IN ('a', 'b')", "f8 IN ('NaN', 0)", "n IN (0, 1.50)",
-    "u IN ('00000000-0000-0000-0000-000000000000')", "d IN ('2000-01-01', '1970-01-01')", "d = ANY ('{2000-01-01,infinity}'::date[])",
+    "i4 = ANY (NULL::int[])", "i2 IN (0, 5000000000)", "t IN ('a', 'ä', NULL)", "v IN ('a', 'b')", "f8 IN ('NaN', 0.1)", "n IN (0, 1.50)",
+    "f4 IN ('0')", "f8 = 0", "u IN ('00000000-0000-0000-0000-000000000000')", "d IN ('2000-01-01', '1970-01-01')", "d = ANY ('{2000-01-01,infinity}'::date[])",
     "tz IN ('2000-01-01 00:00Z')", "i4 = ANY ('{{0,1},{5,NULL}}'::int[])",
     "i4 > 0 OR t = 'a'", "NOT (i4 > 0 AND t = 'a')", "i4 IS DISTINCT FROM 0", "NOT (t IS DISTINCT FROM 'a')", "i4 IS DISTINCT FROM NULL::int",
     "NOT (i4 IN (0, NULL) OR b)", "tz < now()",
-    "d <= current_date - 3", "t = current_user", "ts = date_trunc('day', '2024-02-29 12:00:00.5'::timestamp) + interval '12:00:00.5'",
+    "d <= current_date - 3", "t = current_user::text", "ts = date_trunc('day', '2024-02-29 12:00:00.5'::timestamp) + interval '12:00:00.5'",
     "i4 = (SELECT 1)", "i4 = (SELECT max(x) FROM (VALUES (0), (5)) l (x))", "tz = '2024-02-29 12:00:00.5Z'::timestamptz",
 ]  # fmt: skip
 
 LOCAL = [
-    "t < 'b'", "t LIKE 'a%'", "c = 'a'", "c < 'b'", "y = 'a'", "j = '[]'", "a = '{7}'", "a IS NOT DISTINCT FROM NULL", "i4 + 1 = 1",
+    "t < 'b'", "t LIKE 'a%'", "c = 'a'", "c < 'b'", "y = 'a'", "j = '[]'", "a = '{7}'", "a IS DISTINCT FROM '{7}'", "i4 % 7 = 1",
     "i4 = 0.5", "w > 0.5", "w > 99999999999999999999999999999999999998.5", "n > 'NaN'", "n < 'Infinity'", "n > w",
     "i4 = 1.0::float8", "tz::date = '2000-01-01'", "tz > '2000-01-01'::timestamp", "random() >= 0", "v::char(5) = 'a'", "length(t) = 1",
     "t = 'a' COLLATE case_insensitive", "i4 < ANY ('{1,5}')", "n = (SELECT 1.5)", "va = '{x}'", "d > '10000-01-01'::date - i4 % 2",
     "i4::int8::text = '5'", "CASE WHEN b THEN i4 > 0 ELSE t = 'a' END", "(i4, i8) > (0, 0)", "w IN (1, 0.5)",
-    "ts < '10000-01-01'::date", "coalesce(b, true)", "tableoid IS NOT NULL",
+    "f8 IN ('-0', 0.1)", "NOT (f8 IS DISTINCT FROM 0)", "ts < '10000-01-01'::date", "coalesce(b, true)", "tableoid IS NOT NULL",
 ]  # fmt: skip
 
 
@@ -174,6 +174,7 @@ def test_values_of_statement_parameters(db: Database, twins: Twins) -> None:
         ("int[]", "i4 <> ALL ($1)", ["'{}'", "'{1,5,NULL}'", "'{1,5}'", "NULL"]),
         ("text[]", "t = ANY ($1)", ["array['a', '''', 'ä', NULL]"]),
         ("text[]", "v = ANY ($1)", ["array['a', 'ä', NULL]"]),
+        ("text", "$1 = '' OR i4 = $1::int", ["''", "'5'"]),
         ("numeric", "n = $1", ["1.5", "0.10000", "'NaN'"]),
     ]
     for mode in ("force_generic_plan", "force_custom_plan"):
@@ -184,14 +185,14 @@ def test_values_of_statement_parameters(db: Database, twins: Twins) -> None:
             for value in values:
                 found = sorted(db.rows(f"EXECUTE lake{number} ({value})"))
                 assert found == sorted(db.rows(f"EXECUTE heap{number} ({value})")), (mode, condition, value)
-            if mode == "force_generic_plan" and sql_type != "numeric":
+            if mode == "force_generic_plan" and sql_type != "numeric" and "::" not in condition:
                 assert "Filter" not in plan(db, f"EXECUTE lake{number} ({values[0]})"), condition
         db.sql("DEALLOCATE ALL")
 
 
 def test_plpgsql_variables_and_correlated_subqueries(db: Database, twins: Twins) -> None:
-    db.sql("""CREATE FUNCTION lake_count(x int, y text) RETURNS bigint LANGUAGE plpgsql AS $$
-              BEGIN RETURN (SELECT count(*) FROM s_lake WHERE i4 = x OR t = y); END $$""")
+    db.sql("""CREATE FUNCTION lake_count(p int, q text) RETURNS bigint LANGUAGE plpgsql AS $$
+              BEGIN RETURN (SELECT count(*) FROM s_lake WHERE i4 = p OR t = q); END $$""")
     for _ in range(7):
         assert db.value("SELECT lake_count(1, 'a')") == db.value("SELECT count(*) FROM s_heap WHERE i4 = 1 OR t = 'a'")
     query = "SELECT x, (SELECT count(*) FROM {t} WHERE i4 = x), (SELECT min(id) FROM {t} WHERE i4 > x OR x IS NULL) FROM (VALUES (0), (1), (5), (NULL)) o (x)"
@@ -297,8 +298,8 @@ def test_a_scan_sees_what_its_query_may_see(db: Database) -> None:
 
 
 def test_quoted_and_reserved_names(db: Database) -> None:
-    db.sql('CREATE TABLE q ("a""b" int, "Upper" text, "select" int, filename text, file_row_number int, "ä ö" int) USING iceberg',
-           "INSERT INTO q VALUES (1, 'x', 2, 'f', 7, 3), (4, NULL, 5, 'g', 8, 6)")  # fmt: skip
-    assert db.rows('SELECT * FROM q WHERE "select" > 1 AND "a""b" < 4 AND filename = \'f\' AND file_row_number = 7') == [(1, "x", 2, "f", 7, 3)]
+    db.sql('CREATE TABLE q ("a""b" int, "Upper" text, "select" int, filename text, "ä ö" int) USING iceberg',
+           "INSERT INTO q VALUES (1, 'x', 2, 'f', 3), (4, NULL, 5, 'g', 6)")  # fmt: skip
+    assert db.rows('SELECT * FROM q WHERE "select" > 1 AND "a""b" < 4 AND filename = \'f\'') == [(1, "x", 2, "f", 3)]
     assert db.rows('SELECT "ä ö" FROM q WHERE "Upper" IS NULL') == [(6,)]
-    assert db.rows("SELECT q FROM q WHERE \"select\" = 2") == [("(1,x,2,f,7,3)",)]
+    assert db.rows("SELECT q FROM q WHERE \"select\" = 2") == [("(1,x,2,f,3)",)]

@@ -7,6 +7,7 @@ pub mod handler;
 pub mod literal;
 pub mod modify;
 pub mod open_writers;
+pub mod operand;
 pub mod options;
 pub mod plan;
 pub mod row_memory;

@@ -30,10 +30,8 @@ pub enum Decoder {
     Numeric,
     /// `uuid`
     Uuid,
-    /// Bytes as they are: `bytea`, and all kinds of text if the database is in UTF-8.
+    /// Bytes as they are: `bytea`, and all kinds of text; lake tables exist in UTF-8 databases only.
     Bytes,
-    /// Text for a database in another encoding.
-    ConvertedText,
     /// `jsonb`, sent as text.
     Jsonb,
     /// A one-dimensional array.
@@ -67,15 +65,11 @@ impl Decoder {
             pg_sys::FLOAT8OID => Self::Float8,
             pg_sys::NUMERICOID => Self::Numeric,
             pg_sys::UUIDOID => Self::Uuid,
-            pg_sys::BYTEAOID => Self::Bytes,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => {
-                // SAFETY: reads a setting of the database.
-                if unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_UTF8 as i32 {
-                    Self::Bytes
-                } else {
-                    Self::ConvertedText
-                }
-            }
+            pg_sys::BYTEAOID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::JSONOID => Self::Bytes,
             pg_sys::JSONBOID => Self::Jsonb,
             _ => match types::array_element(type_oid) {
                 Some(element_type) => Self::Array(Box::new(ArrayDecoder::new(element_type)?)),
@@ -89,15 +83,7 @@ impl Decoder {
         })
     }
 
-    /// Bytes of row memory that a value takes which is `length` bytes long on the wire.
-    pub fn space(&self, length: usize) -> usize {
-        match self {
-            Self::Numeric | Self::Uuid | Self::Bytes => RowMemory::space(pg_sys::VARHDRSZ + length),
-            _ => 0,
-        }
-    }
-
-    /// Decodes one value that is not NULL. `memory` must have [`Self::space`] left for it.
+    /// Decodes one value that is not NULL. What it refers to lies in `memory` or in the current memory context.
     ///
     /// # Errors
     /// 08P01 if the server sent something else than the column's type.
@@ -113,7 +99,6 @@ impl Decoder {
             Self::Numeric => numeric(bytes, memory)?,
             Self::Uuid => memory.store(&fixed::<16>(bytes)?),
             Self::Bytes => memory.store_varlena(bytes)?,
-            Self::ConvertedText => converted_text(bytes)?,
             Self::Jsonb => jsonb(bytes)?,
             Self::Array(array) => array.decode(bytes)?,
         })
@@ -162,7 +147,7 @@ impl ArrayDecoder {
         let lower_bound = reader.i32()?;
         self.values.clear();
         self.nulls.clear();
-        self.memory.begin_row(self.space(reader.0, count)?);
+        self.memory.begin_row();
         for _ in 0..count {
             let element = reader.element()?;
             self.nulls.push(element.is_none());
@@ -187,18 +172,6 @@ impl ArrayDecoder {
             )
         };
         Ok(pg_sys::Datum::from(array))
-    }
-
-    /// Row memory for all elements.
-    fn space(&self, elements: &[u8], count: usize) -> Result<usize> {
-        let mut reader = Reader(elements);
-        let mut space = 0;
-        for _ in 0..count {
-            space += reader
-                .element()?
-                .map_or(0, |element| self.element.space(element.len()));
-        }
-        Ok(space)
     }
 }
 
@@ -300,22 +273,6 @@ fn numeric(bytes: &[u8], memory: &mut RowMemory) -> Result<pg_sys::Datum> {
         to.copy_from_slice(&digit.to_ne_bytes());
     }
     memory.store_varlena(stored)
-}
-
-/// Text in the database's encoding, from UTF-8.
-fn converted_text(bytes: &[u8]) -> Result<pg_sys::Datum> {
-    let length = i32::try_from(bytes.len()).map_err(|_| malformed())?;
-    // SAFETY: pg_any_to_server returns its argument or a palloc'd C string of its own; either way the bytes are copied.
-    unsafe {
-        let source = bytes.as_ptr().cast();
-        let converted = pg_sys::pg_any_to_server(source, length, pg_sys::pg_enc::PG_UTF8 as i32);
-        let text = if converted.cast_const() == source {
-            pg_sys::cstring_to_text_with_len(source, length)
-        } else {
-            pg_sys::cstring_to_text(converted)
-        };
-        Ok(pg_sys::Datum::from(text))
-    }
 }
 
 fn jsonb(bytes: &[u8]) -> Result<pg_sys::Datum> {

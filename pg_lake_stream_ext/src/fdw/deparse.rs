@@ -1,23 +1,24 @@
 //! Which conditions DuckDB can evaluate exactly as PostgreSQL does, and their SQL.
 //!
 //! Whatever is not known to mean the same stays with PostgreSQL, which evaluates it on the fetched rows. Known to mean the
-//! same are comparisons inside one family of types (see [`ValueType`]) and what combines them: AND, OR, NOT, IS NULL,
-//! IN. DuckDB orders NaN above all numbers and equal to itself, -0 equal to 0, UUIDs by their bytes and text by its
+//! same are comparisons inside one family of types (see [`comparable`]) and what combines them: AND, OR, NOT, IS NULL,
+//! IN. Expressions without columns are computed by PostgreSQL when the scan begins, and their values sent. DuckDB orders NaN above all numbers and equal to itself, -0 equal to 0, UUIDs by their bytes and text by its
 //! UTF-8 bytes, as PostgreSQL does (text: under C collations only).
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
-use lake_iceberg::table_schema::quote_identifier;
+use lake_iceberg::quote_identifier;
 use pgrx::{PgList, pg_sys};
 
-use crate::fdw::literal::{self, Decimal, MAX_DECIMAL_DIGITS, ValueType};
+use crate::fdw::literal::ValueType;
+use crate::fdw::operand::{
+    Comparison, Operand, OperandKind, array_elements, comparable, comparison_operator,
+};
 use crate::fdw::scan_query::{self, Piece, Sql};
 use crate::types;
 
 /// Nesting of conditions beyond which they stay local; DuckDB refuses 1,000 levels (`max_expression_depth`).
 const MAX_DEPTH: usize = 200;
-/// PostgreSQL adds this to a numeric's type modifier (`VARHDRSZ`, utils/adt/numeric.c).
-const TYPMOD_OFFSET: i32 = 4;
 
 /// Turns conditions on one table into SQL, and collects the parameters that they need.
 pub struct Deparser {
@@ -28,54 +29,6 @@ pub struct Deparser {
     /// Expressions whose values are needed when the scan begins (`fdw_exprs`).
     pub params: Vec<*mut pg_sys::Node>,
     depth: usize,
-}
-
-/// One side of a comparison.
-struct Operand {
-    sql: Sql,
-    value_type: ValueType,
-    kind: OperandKind,
-    digits: Digits,
-}
-
-/// Where an operand's value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OperandKind {
-    Column,
-    /// A constant; `ordinary` unless it is a date outside the years 1 to 9999.
-    Constant {
-        ordinary: bool,
-    },
-    Param,
-}
-
-/// Most digits before and after the point that a numeric operand has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Digits {
-    integer: usize,
-    scale: usize,
-}
-
-impl Digits {
-    fn union(self, other: Digits) -> Digits {
-        Digits {
-            integer: self.integer.max(other.integer),
-            scale: self.scale.max(other.scale),
-        }
-    }
-
-    /// DuckDB compares decimals as one decimal that holds both; if there is none it fails or rounds.
-    fn fits(self) -> bool {
-        self.integer + self.scale <= MAX_DECIMAL_DIGITS
-    }
-}
-
-/// The operators of the families, the same in both languages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
-    Equal,
-    NotEqual,
-    Order(&'static str),
 }
 
 impl Deparser {
@@ -113,14 +66,10 @@ impl Deparser {
         // SAFETY: every cast follows the node's tag; a tree's children are valid nodes.
         let sql = unsafe {
             match (*node).type_ {
-                _ if is_row_independent(node) => self
+                tag if tag == pg_sys::NodeTag::T_Var || is_row_independent(node) => self
                     .operand(node)
-                    .filter(|o| o.value_type == ValueType::Bool)
-                    .map(|o| o.sql),
-                pg_sys::NodeTag::T_Var => self
-                    .operand(node)
-                    .filter(|o| o.value_type == ValueType::Bool)
-                    .map(|o| o.sql),
+                    .filter(|operand| operand.value_type == ValueType::Bool)
+                    .map(|operand| operand.sql),
                 pg_sys::NodeTag::T_BoolExpr => self.bool_expr(&*node.cast()),
                 pg_sys::NodeTag::T_OpExpr => self.comparison(&*node.cast()),
                 pg_sys::NodeTag::T_DistinctExpr => self.distinct(&*node.cast()),
@@ -167,6 +116,16 @@ impl Deparser {
         if !comparable(comparison, expr.inputcollid, &left, &right) {
             return None;
         }
+        if comparison == Comparison::Equal
+            && (left.may_be_float_zero() || right.may_be_float_zero())
+        {
+            let at_least = Sql::binary(left.sql.clone(), ">=", right.sql.clone());
+            return Some(Sql::binary(
+                at_least,
+                "AND",
+                Sql::binary(left.sql, "<=", right.sql),
+            ));
+        }
         let operator = match comparison {
             Comparison::Equal => "=",
             Comparison::NotEqual => "<>",
@@ -184,8 +143,10 @@ impl Deparser {
         }
         // SAFETY: as above.
         let (left, right) = unsafe { (self.operand(left)?, self.operand(right)?) };
-        comparable(Comparison::Equal, expr.inputcollid, &left, &right)
-            .then(|| Sql::binary(left.sql, "IS DISTINCT FROM", right.sql))
+        let exact = comparable(Comparison::Equal, expr.inputcollid, &left, &right)
+            && !left.may_be_float_zero()
+            && !right.may_be_float_zero();
+        exact.then(|| Sql::binary(left.sql, "IS DISTINCT FROM", right.sql))
     }
 
     /// `x = ANY (…)` and `x <> ALL (…)`; IN and NOT IN are these.
@@ -218,22 +179,17 @@ impl Deparser {
                 if constant.constisnull {
                     return Some(Sql::from(scan_query::UNKNOWN.to_owned()));
                 }
-                let mut elements = Vec::new();
-                for element in array_elements(array_type, constant.constvalue)? {
-                    let element = constant_operand(element_type, element)?;
-                    elements.push(element);
-                }
-                return self.in_constants(expr.inputcollid, &scalar, operand, negated, &elements);
+                let elements: Option<Vec<Operand>> =
+                    array_elements(array_type, constant.constvalue)?
+                        .into_iter()
+                        .map(|element| Operand::constant(element_type, element))
+                        .collect();
+                return in_constants(expr.inputcollid, &scalar, operand, negated, &elements?);
             }
-            let param = Operand {
-                sql: Sql::default(),
-                value_type: element_type,
-                kind: OperandKind::Param,
-                digits: Digits::default(),
-            };
-            if !is_row_independent(array)
-                || element_type == ValueType::Numeric
-                || !comparable(Comparison::Equal, expr.inputcollid, &scalar, &param)
+            let element = Operand::param(Sql::default(), element_type)?;
+            if !self.is_param(array)
+                || element.may_be_float_zero()
+                || !comparable(Comparison::Equal, expr.inputcollid, &scalar, &element)
             {
                 return None;
             }
@@ -247,33 +203,6 @@ impl Deparser {
                 negated,
             }],
         })
-    }
-
-    fn in_constants(
-        &self,
-        collation: pg_sys::Oid,
-        scalar: &Operand,
-        operand: &str,
-        negated: bool,
-        elements: &[Operand],
-    ) -> Option<Sql> {
-        let digits = elements.iter().fold(scalar.digits, |digits, element| {
-            digits.union(element.digits)
-        });
-        let all = elements
-            .iter()
-            .all(|element| comparable(Comparison::Equal, collation, scalar, element));
-        if !all || !digits.fits() {
-            return None;
-        }
-        let literals: Option<Vec<String>> = elements
-            .iter()
-            .map(|element| match &element.sql.pieces[..] {
-                [Piece::Sql(text)] => Some(text.clone()),
-                _ => None,
-            })
-            .collect();
-        Some(Sql::from(scan_query::in_list(operand, negated, &literals?)))
     }
 
     unsafe fn null_test(&mut self, test: &pg_sys::NullTest) -> Option<Sql> {
@@ -316,40 +245,34 @@ impl Deparser {
         unsafe {
             let node = strip_relabel(node);
             if let Some((sql, var)) = self.column(node) {
-                let value_type = ValueType::from_oid(var.vartype)?;
-                let digits = match value_type {
-                    ValueType::Numeric => numeric_digits(var.vartypmod)?,
-                    _ => Digits::default(),
-                };
-                return Some(Operand {
-                    sql,
-                    value_type,
-                    kind: OperandKind::Column,
-                    digits,
-                });
+                return Operand::column(sql, var);
             }
             let value_type = ValueType::from_oid(pg_sys::exprType(node))?;
             if (*node).type_ == pg_sys::NodeTag::T_Const {
                 let constant: &pg_sys::Const = &*node.cast();
                 let value = (!constant.constisnull).then_some(constant.constvalue);
-                return constant_operand(value_type, value);
+                return Operand::constant(value_type, value);
             }
-            // How many digits a numeric will have is not known, so it cannot be known whether DuckDB can compare it.
-            if value_type == ValueType::Numeric || !is_row_independent(node) {
+            if !self.is_param(node) {
                 return None;
             }
-            let sql = Sql {
+            let mut operand = Operand::param(Sql::default(), value_type)?;
+            operand.sql = Sql {
                 pieces: vec![Piece::Value {
                     number: self.param(node),
                 }],
             };
-            Some(Operand {
-                sql,
-                value_type,
-                kind: OperandKind::Param,
-                digits: Digits::default(),
-            })
+            Some(operand)
         }
+    }
+
+    /// Whether an expression's value can be computed when the scan begins.
+    ///
+    /// PostgreSQL computes the parts of an OR only as far as it needs them, so what might fail there, such as `$1::int` in
+    /// `$1 = '' OR x = $1::int`, must not be computed beforehand. A condition of its own has no such order.
+    unsafe fn is_param(&self, node: *mut pg_sys::Node) -> bool {
+        // SAFETY: the caller's.
+        unsafe { is_row_independent(node) && (self.depth <= 1 || is_infallible(node)) }
     }
 
     /// A column of the table, of any type; `None` for anything else.
@@ -383,122 +306,6 @@ impl Deparser {
     }
 }
 
-/// A constant of a type, or NULL.
-///
-/// # Safety
-/// `value` is a valid value of the type.
-unsafe fn constant_operand(value_type: ValueType, value: Option<pg_sys::Datum>) -> Option<Operand> {
-    let mut digits = Digits::default();
-    let mut ordinary = true;
-    let sql = match value {
-        None => literal::null(value_type),
-        Some(value) => {
-            if value_type == ValueType::Numeric {
-                // SAFETY: as promised by the caller; here and below.
-                let decimal = unsafe { Decimal::new(value)? };
-                digits = Digits {
-                    integer: decimal.integer_digits,
-                    scale: decimal.scale,
-                };
-            }
-            if value_type == ValueType::Date {
-                ordinary = literal::is_ordinary_date(value);
-            }
-            // SAFETY: as above.
-            unsafe { literal::value(value_type, value)? }
-        }
-    };
-    Some(Operand {
-        sql: Sql::from(sql),
-        value_type,
-        kind: OperandKind::Constant { ordinary },
-        digits,
-    })
-}
-
-/// Whether DuckDB's comparison of two operands is PostgreSQL's.
-fn comparable(
-    comparison: Comparison,
-    collation: pg_sys::Oid,
-    left: &Operand,
-    right: &Operand,
-) -> bool {
-    let (a, b) = (left.value_type, right.value_type);
-    match (a, b) {
-        (ValueType::Text, ValueType::Text) => is_text_comparable(comparison, collation),
-        (ValueType::Numeric, ValueType::Numeric) => left.digits.union(right.digits).fits(),
-        (ValueType::Date, ValueType::Timestamp) => can_become_timestamp(left),
-        (ValueType::Timestamp, ValueType::Date) => can_become_timestamp(right),
-        _ => a == b || (a.is_integer() && b.is_integer()) || (a.is_float() && b.is_float()),
-    }
-}
-
-/// Whether DuckDB can make a timestamp of a date operand: it fails for far years.
-fn can_become_timestamp(operand: &Operand) -> bool {
-    matches!(
-        operand.kind,
-        OperandKind::Column | OperandKind::Constant { ordinary: true }
-    )
-}
-
-/// DuckDB compares UTF-8 bytes; so do PostgreSQL's equality under deterministic collations and its order under C.
-fn is_text_comparable(comparison: Comparison, collation: pg_sys::Oid) -> bool {
-    // SAFETY: plain look-ups of a collation that the planner has given.
-    unsafe {
-        if collation == pg_sys::InvalidOid
-            || pg_sys::GetDatabaseEncoding() != pg_sys::pg_enc::PG_UTF8 as i32
-        {
-            return false;
-        }
-        match comparison {
-            Comparison::Equal | Comparison::NotEqual => {
-                pg_sys::get_collation_isdeterministic(collation)
-            }
-            Comparison::Order(_) => is_c_collation(collation),
-        }
-    }
-}
-
-#[cfg(not(feature = "pg18"))]
-fn is_c_collation(collation: pg_sys::Oid) -> bool {
-    unsafe extern "C-unwind" {
-        // utils/adt/pg_locale.c; not in pgrx's bindings.
-        fn lc_collate_is_c(collation: pg_sys::Oid) -> bool;
-    }
-    // SAFETY: a look-up of a collation that exists.
-    unsafe { lc_collate_is_c(collation) }
-}
-
-/// PostgreSQL 18 has no function that tells; the two collations that are C in every database are known by their OIDs.
-#[cfg(feature = "pg18")]
-fn is_c_collation(collation: pg_sys::Oid) -> bool {
-    /// `C_COLLATION_OID` and `POSIX_COLLATION_OID` (catalog/pg_collation.dat).
-    const C_COLLATIONS: [u32; 2] = [950, 951];
-    C_COLLATIONS.contains(&collation.to_u32())
-}
-
-/// The comparison that a built-in operator is; its meaning follows from the types of its operands.
-fn comparison_operator(opno: pg_sys::Oid) -> Option<Comparison> {
-    if opno.to_u32() >= pg_sys::FirstGenbkiObjectId {
-        return None;
-    }
-    // SAFETY: null or a palloc'd C string.
-    let name: *mut c_char = unsafe { pg_sys::get_opname(opno) };
-    if name.is_null() {
-        return None;
-    }
-    // SAFETY: not null.
-    match unsafe { CStr::from_ptr(name) }.to_bytes() {
-        b"=" => Some(Comparison::Equal),
-        b"<>" => Some(Comparison::NotEqual),
-        b"<" => Some(Comparison::Order("<")),
-        b"<=" => Some(Comparison::Order("<=")),
-        b">" => Some(Comparison::Order(">")),
-        b">=" => Some(Comparison::Order(">=")),
-        _ => None,
-    }
-}
-
 /// Whether an expression has one value for all rows of the scan and can be computed when the scan begins.
 ///
 /// # Safety
@@ -509,6 +316,41 @@ unsafe fn is_row_independent(node: *mut pg_sys::Node) -> bool {
         !pg_sys::contain_var_clause(node)
             && !pg_sys::contain_volatile_functions(node)
             && !pg_sys::contain_subplans(node)
+    }
+}
+
+/// Whether computing an expression without columns can't fail: parameters, the clock, and comparisons of them.
+///
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_infallible(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: casts follow the node's tag; lists hold expressions.
+    unsafe {
+        let all = |args| nodes(args).into_iter().all(|arg| is_infallible(arg));
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Param
+            | pg_sys::NodeTag::T_Const
+            | pg_sys::NodeTag::T_SQLValueFunction => true,
+            pg_sys::NodeTag::T_RelabelType => {
+                is_infallible((*node.cast::<pg_sys::RelabelType>()).arg.cast())
+            }
+            pg_sys::NodeTag::T_NullTest => {
+                is_infallible((*node.cast::<pg_sys::NullTest>()).arg.cast())
+            }
+            pg_sys::NodeTag::T_BooleanTest => {
+                is_infallible((*node.cast::<pg_sys::BooleanTest>()).arg.cast())
+            }
+            pg_sys::NodeTag::T_BoolExpr => all((*node.cast::<pg_sys::BoolExpr>()).args),
+            pg_sys::NodeTag::T_OpExpr => {
+                let operator: &pg_sys::OpExpr = &*node.cast();
+                let known =
+                    |arg: *mut pg_sys::Node| ValueType::from_oid(pg_sys::exprType(arg)).is_some();
+                comparison_operator(operator.opno).is_some()
+                    && nodes(operator.args).into_iter().all(known)
+                    && all(operator.args)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -532,51 +374,31 @@ unsafe fn strip_relabel(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     node
 }
 
-/// Digits of a column `numeric(p,s)`, as it is stored (see [`types::lake_type`]).
-fn numeric_digits(typmod: i32) -> Option<Digits> {
-    if typmod < TYPMOD_OFFSET {
+/// `IN` of constants.
+fn in_constants(
+    collation: pg_sys::Oid,
+    scalar: &Operand,
+    operand: &str,
+    negated: bool,
+    elements: &[Operand],
+) -> Option<Sql> {
+    let digits = elements.iter().fold(scalar.digits, |digits, element| {
+        digits.union(element.digits)
+    });
+    let all = elements.iter().all(|element| {
+        comparable(Comparison::Equal, collation, scalar, element) && !element.may_be_float_zero()
+    });
+    if !all || !digits.fits() {
         return None;
     }
-    match types::lake_type(pg_sys::NUMERICOID, typmod, None)? {
-        lake_iceberg::LakeType::Decimal { precision, scale } => Some(Digits {
-            integer: usize::from(precision - scale),
-            scale: usize::from(scale),
-        }),
-        _ => None,
-    }
-}
-
-/// The elements of an array value, in order, of all dimensions; `None` if it is of no array type.
-///
-/// # Safety
-/// `array` is a valid value of `array_type`.
-pub unsafe fn array_elements(
-    array_type: pg_sys::Oid,
-    array: pg_sys::Datum,
-) -> Option<Vec<Option<pg_sys::Datum>>> {
-    let element_type = types::array_element(array_type)?;
-    let (mut length, mut by_value, mut align) = (0, false, 0);
-    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: an array of this element type, as promised; deconstruct_array allocates `count` values and null flags.
-    unsafe {
-        pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align);
-        pg_sys::deconstruct_array(
-            pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast(),
-            element_type,
-            length.into(),
-            by_value,
-            align,
-            &mut values,
-            &mut nulls,
-            &mut count,
-        );
-        let count = count as usize;
-        Some(
-            (0..count)
-                .map(|i| (!*nulls.add(i)).then(|| *values.add(i)))
-                .collect(),
-        )
-    }
+    let literals: Option<Vec<String>> = elements
+        .iter()
+        .map(|element| match &element.sql.pieces[..] {
+            [Piece::Sql(text)] => Some(text.clone()),
+            _ => None,
+        })
+        .collect();
+    Some(Sql::from(scan_query::in_list(operand, negated, &literals?)))
 }
 
 /// The nodes of a list.

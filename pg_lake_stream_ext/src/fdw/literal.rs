@@ -7,7 +7,9 @@
 use std::ffi::CStr;
 
 use pgduck_protocol::sql::quote_literal;
-use pgrx::{direct_function_call_as_datum, pg_sys, varlena};
+use pgrx::{direct_function_call_as_datum, pg_sys};
+
+use crate::pg::varlena::payload;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -144,14 +146,26 @@ pub unsafe fn value(value_type: ValueType, datum: pg_sys::Datum) -> Option<Strin
             let bytes = unsafe { *datum.cast_mut_ptr::<[u8; 16]>() };
             format!("CAST('{}' AS UUID)", uuid::Uuid::from_bytes(bytes))
         }
-        // SAFETY: the caller vouches for the type.
-        ValueType::Text => unsafe { text(datum) },
+        ValueType::Text => {
+            // SAFETY: as above; the bytes are read before the value can go away. They are UTF-8, for lake tables exist
+            // only in databases of that encoding.
+            quote_literal(&String::from_utf8_lossy(unsafe { payload(datum) }))
+        }
     })
 }
 
 /// Whether a date lies in the years 1 to 9999.
 pub fn is_ordinary_date(datum: pg_sys::Datum) -> bool {
     ORDINARY_DAYS.contains(&(i64::from(datum.value() as i32) + POSTGRES_EPOCH_DAYS))
+}
+
+/// Whether a value is a float and zero, of either sign.
+pub fn is_float_zero(value_type: ValueType, datum: pg_sys::Datum) -> bool {
+    match value_type {
+        ValueType::Float4 => f32::from_bits(datum.value() as u32) == 0.0,
+        ValueType::Float8 => f64::from_bits(datum.value() as u64) == 0.0,
+        _ => false,
+    }
 }
 
 /// A finite numeric, in digits.
@@ -276,26 +290,5 @@ fn clock(us: i64) -> String {
     match us % 1_000_000 {
         0 => format!("{hours:02}:{minutes:02}:{seconds:02}"),
         fraction => format!("{hours:02}:{minutes:02}:{seconds:02}.{fraction:06}"),
-    }
-}
-
-/// A text, in UTF-8.
-///
-/// # Safety
-/// `datum` is a valid text or varchar.
-unsafe fn text(datum: pg_sys::Datum) -> String {
-    // SAFETY: a varlena, detoasted before it is read; the conversion returns its argument or a palloc'd C string of its
-    // own, and leaves an UTF-8 database's text as it is.
-    unsafe {
-        let detoasted = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        let length = varlena::varsize_any_exhdr(detoasted);
-        let data = varlena::vardata_any(detoasted);
-        let utf8 = pg_sys::pg_server_to_any(data, length as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        let bytes = if utf8.cast_const() == data {
-            std::slice::from_raw_parts(data.cast::<u8>(), length)
-        } else {
-            CStr::from_ptr(utf8).to_bytes()
-        };
-        quote_literal(&String::from_utf8_lossy(bytes))
     }
 }

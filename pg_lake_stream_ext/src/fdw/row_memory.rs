@@ -6,35 +6,39 @@ use crate::error::{LakeError, Result};
 
 /// Values begin at multiples of this, the largest alignment a type can ask for (`MAXIMUM_ALIGNOF`).
 const ALIGNMENT: usize = size_of::<u64>();
+/// Words of the first block: enough for most rows.
+const FIRST_BLOCK: usize = 8 * 1024 / ALIGNMENT;
+/// Words of a block that is kept for the next row; a larger one was for one large value.
+const KEPT_BLOCK: usize = 1024 * 1024 / ALIGNMENT;
 /// Largest value PostgreSQL can hold (`MaxAllocSize`, utils/memutils.h).
 const MAX_VALUE: usize = 0x3fff_ffff;
 
-/// Holds the values of one row that are passed by reference. They are valid until the next [`RowMemory::begin_row`].
+/// Holds the values of one row that are passed by reference. They do not move, and are valid until the next
+/// [`RowMemory::begin_row`].
 #[derive(Debug, Default)]
 pub struct RowMemory {
-    words: Vec<u64>,
+    /// Full blocks of the row, which only wait for its end.
+    full: Vec<Box<[u64]>>,
+    /// The block in use.
+    block: Box<[u64]>,
+    /// Words of `block` that are taken.
     used: usize,
 }
 
 impl RowMemory {
-    /// Bytes to reserve for a value of this size.
-    pub fn space(size: usize) -> usize {
-        size.next_multiple_of(ALIGNMENT)
-    }
-
-    /// Forgets the last row's values and reserves memory for all values of the next: nothing moves once it is stored.
-    pub fn begin_row(&mut self, space: usize) {
+    /// Forgets the last row's values.
+    pub fn begin_row(&mut self) {
         self.used = 0;
-        let words = space / ALIGNMENT;
-        if self.words.len() < words {
-            self.words = vec![0; words.next_power_of_two()];
+        self.full.clear();
+        if self.block.len() > KEPT_BLOCK {
+            self.block = Box::default();
         }
     }
 
     /// Stores a value of fixed width.
     pub fn store(&mut self, value: &[u8]) -> pg_sys::Datum {
         let place = self.take(value.len());
-        place.copy_from_slice(value);
+        place[..value.len()].copy_from_slice(value);
         pg_sys::Datum::from(place.as_mut_ptr())
     }
 
@@ -51,24 +55,25 @@ impl RowMemory {
             ));
         }
         let place = self.take(size);
-        place[pg_sys::VARHDRSZ..].copy_from_slice(value);
+        place[pg_sys::VARHDRSZ..size].copy_from_slice(value);
         let start: *mut pg_sys::varlena = place.as_mut_ptr().cast();
         // SAFETY: `start` has room for the header and is aligned for it; the size was checked.
         unsafe { varlena::set_varsize_4b(start, size as i32) };
         Ok(pg_sys::Datum::from(start))
     }
 
-    /// The next `size` bytes of the reserved memory.
+    /// At least `size` bytes that nobody has.
     fn take(&mut self, size: usize) -> &mut [u8] {
-        let start = self.used;
-        self.used += Self::space(size);
-        // SAFETY: u64 has no invalid bytes, and the slice covers exactly the words, which are borrowed for as long.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(
-                self.words.as_mut_ptr().cast::<u8>(),
-                self.words.len() * ALIGNMENT,
-            )
-        };
-        &mut bytes[start..start + size]
+        let words = size.div_ceil(ALIGNMENT);
+        if self.block.len() - self.used < words {
+            let larger = words.max(2 * self.block.len()).max(FIRST_BLOCK);
+            self.full
+                .push(std::mem::replace(&mut self.block, vec![0; larger].into()));
+            self.used = 0;
+        }
+        let taken = &mut self.block[self.used..self.used + words];
+        self.used += words;
+        // SAFETY: the same memory, in bytes; u64 and u8 have no invalid values, and u8 no alignment.
+        unsafe { std::slice::from_raw_parts_mut(taken.as_mut_ptr().cast(), words * ALIGNMENT) }
     }
 }

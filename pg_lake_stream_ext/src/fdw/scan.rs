@@ -8,8 +8,8 @@ use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 use crate::catalog::files::{self, ScanFile};
 use crate::error::{LakeError, OrRaise, Result};
 use crate::fdw::decode::Decoder;
-use crate::fdw::deparse;
 use crate::fdw::literal::{self, ValueType};
+use crate::fdw::operand;
 use crate::fdw::row_memory::RowMemory;
 use crate::fdw::scan_query::{Audience, ParamValue, ScanQuery};
 use crate::pgduck::pool::{self, PooledConnection};
@@ -171,17 +171,7 @@ impl ScanState {
                 self.rows_fetched += 1;
                 // SAFETY: the slot has `width` values and null flags.
                 let (values, nulls) = unsafe { row_of(slot, self.width) };
-                let space = self
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(number, (_, decoder))| {
-                        result
-                            .bytes(0, number)
-                            .map_or(0, |bytes| decoder.space(bytes.len()))
-                    })
-                    .sum();
-                self.memory.begin_row(space);
+                self.memory.begin_row();
                 for (number, (position, decoder)) in self.columns.iter_mut().enumerate() {
                     if let Some(bytes) = result.bytes(0, number) {
                         values[*position] = decoder.decode(bytes, &mut self.memory)?;
@@ -231,7 +221,7 @@ impl Param {
                 return Ok(ParamValue::Array(None));
             }
             let value_type = ValueType::from_oid(element_type).ok_or_else(unusable)?;
-            let elements = deparse::array_elements(self.type_oid, value).ok_or_else(unusable)?;
+            let elements = operand::array_elements(self.type_oid, value).ok_or_else(unusable)?;
             let literals: Option<Vec<String>> = elements
                 .into_iter()
                 .map(|element| match element {

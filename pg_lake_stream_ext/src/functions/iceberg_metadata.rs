@@ -26,10 +26,6 @@ fn read_metadata(metadata_uri: &str) -> Result<JsonB> {
 
 /// The data and delete files of the current snapshot.
 #[pg_extern]
-#[expect(
-    clippy::type_complexity,
-    reason = "the columns' names are part of the type"
-)]
 fn files(
     metadata_uri: &str,
 ) -> TableIterator<
@@ -76,10 +72,6 @@ fn list_files(metadata_uri: &str) -> Result<Vec<FileEntry>> {
 
 /// The snapshots that the table still has, oldest first.
 #[pg_extern]
-#[expect(
-    clippy::type_complexity,
-    reason = "the columns' names are part of the type"
-)]
 fn snapshots(
     metadata_uri: &str,
 ) -> TableIterator<
@@ -91,7 +83,7 @@ fn snapshots(
         name!(manifest_list, String),
     ),
 > {
-    TableIterator::new(list_snapshots(metadata_uri).or_raise().into_iter())
+    TableIterator::new(list_snapshots(metadata_uri).or_raise())
 }
 
 /// A row of `lake_iceberg.snapshots`.
