@@ -27,6 +27,7 @@ class Lake:
         streaming: bool = True,
         pg_settings: dict[str, str] | None = None,
         pgduck_flags: tuple[str, ...] = (),
+        pgduck_threads: int = 2,
         pg_port: int | None = None,
         pgduck_port: int | None = None,
         outlive: bool = False,
@@ -43,6 +44,7 @@ class Lake:
             extensions=("httpfs",) if s3 else (),
             init_sql=s3.secret_sql() if s3 else "",
             flags=pgduck_flags,
+            threads=pgduck_threads,
             port=pgduck_port,
             outlive=outlive,
         )
