@@ -72,7 +72,7 @@ fn decimal_type(typmod: i32) -> Option<LakeType> {
         precision.max(scale)
     };
     let scale = scale.max(0);
-    (precision <= MAX_PRECISION).then(|| LakeType::Decimal {
+    (precision <= MAX_PRECISION).then_some(LakeType::Decimal {
         precision: precision as u8,
         scale: scale as u8,
     })

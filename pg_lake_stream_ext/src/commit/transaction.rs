@@ -40,13 +40,13 @@ unsafe extern "C-unwind" fn at_transaction_event(
                 pre_commit::commit_tables(changed.into_iter().map(pg_sys::Oid::from)).or_raise();
             }
         }
-        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            if CHANGED.with_borrow(|changed| !changed.is_empty()) {
-                LakeError::unsupported(
-                    "cannot prepare a transaction that has Iceberg metadata changes",
-                )
-                .raise();
-            }
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE
+            if CHANGED.with_borrow(|changed| !changed.is_empty()) =>
+        {
+            LakeError::unsupported(
+                "cannot prepare a transaction that has Iceberg metadata changes",
+            )
+            .raise();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT
         | pg_sys::XactEvent::XACT_EVENT_COMMIT

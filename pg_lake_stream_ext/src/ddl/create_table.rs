@@ -128,8 +128,11 @@ unsafe fn expand_like(create: *mut pg_sys::CreateStmt) -> Result<*mut pg_sys::Li
                 pg_sys::AccessShareLock as pg_sys::LOCKMODE,
             );
             let relid = (*source).rd_id;
-            let allowed =
-                pg_sys::pg_class_aclcheck(relid, pg_sys::GetUserId(), pg_sys::ACL_SELECT.into());
+            let allowed = pg_sys::pg_class_aclcheck(
+                relid,
+                pg_sys::GetUserId(),
+                pg_sys::ACL_SELECT as pg_sys::AclMode,
+            );
             if allowed != pg_sys::AclResult::ACLCHECK_OK {
                 let kind = pg_sys::get_relkind_objtype((*(*source).rd_rel).relkind);
                 pg_sys::aclcheck_error(allowed, kind, pg_sys::get_rel_name(relid));

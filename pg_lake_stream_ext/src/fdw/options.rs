@@ -27,6 +27,7 @@ unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
     // SAFETY: the caller's; names and values are C strings.
     for (name, value) in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }
         .iter_ptr()
+        // SAFETY: as above.
         .map(|option| unsafe {
             (
                 CStr::from_ptr((*option).defname).to_string_lossy(),
@@ -78,7 +79,7 @@ pub unsafe extern "C-unwind" fn pg_lake_iceberg_validator(
         let class = pg_sys::Oid::from(arguments[1].value.value() as u32);
         if class == pg_sys::ForeignTableRelationId {
             parse(options).or_raise();
-        } else if PgList::<pg_sys::DefElem>::from_pg(options).len() > 0 {
+        } else if !PgList::<pg_sys::DefElem>::from_pg(options).is_empty() {
             LakeError::new(
                 PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
                 "this object has no options",

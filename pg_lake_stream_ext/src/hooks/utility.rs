@@ -87,8 +87,9 @@ unsafe extern "C-unwind" fn process_utility(
 /// Whether a statement may concern a lake table at all.
 unsafe fn is_of_interest(node: *mut pg_sys::Node) -> bool {
     // SAFETY: the caller passes a utility statement's node.
+    let tag = unsafe { (*node).type_ };
     matches!(
-        unsafe { (*node).type_ },
+        tag,
         pg_sys::NodeTag::T_CreateStmt
             | pg_sys::NodeTag::T_CreateForeignTableStmt
             | pg_sys::NodeTag::T_CreateTableAsStmt

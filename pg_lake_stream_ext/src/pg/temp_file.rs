@@ -16,10 +16,8 @@ impl TempFile {
     /// Creates an empty file in a temporary tablespace.
     pub fn create() -> Self {
         // SAFETY: called in a transaction; errors raise.
-        Self {
-            file: unsafe { pg_sys::OpenTemporaryFile(false) },
-            length: 0,
-        }
+        let file = unsafe { pg_sys::OpenTemporaryFile(false) };
+        Self { file, length: 0 }
     }
 
     /// Appends bytes.

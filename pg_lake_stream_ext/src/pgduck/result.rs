@@ -111,12 +111,12 @@ impl PgResult {
     fn field(&self, code: impl Into<i64>) -> Option<String> {
         // SAFETY: as above; the string lives as long as the result and is copied here.
         let pointer = unsafe { pq::PQresultErrorField(self.raw.as_ptr(), code.into() as c_int) };
+        if pointer.is_null() {
+            return None;
+        }
         // SAFETY: not null, so a C string.
-        (!pointer.is_null()).then(|| {
-            unsafe { CStr::from_ptr(pointer) }
-                .to_string_lossy()
-                .into_owned()
-        })
+        let text = unsafe { CStr::from_ptr(pointer) };
+        Some(text.to_string_lossy().into_owned())
     }
 }
 
