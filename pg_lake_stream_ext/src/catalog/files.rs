@@ -63,7 +63,7 @@ pub fn totals(relid: pg_sys::Oid) -> Result<(u64, u64)> {
     let rows = spi::run(
         "SELECT coalesce(sum(row_count), 0), count(*) FROM lake_table.files WHERE table_name = $1::regclass",
         &[Arg::Oid(relid)],
-        Visibility::Transaction,
+        Visibility::Query,
     )?;
     let row = rows
         .into_iter()

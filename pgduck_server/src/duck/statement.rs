@@ -337,7 +337,7 @@ impl Pending {
                 ffi::duckdb_pending_state_DUCKDB_PENDING_NO_TASKS_AVAILABLE => {
                     std::thread::sleep(IDLE_STEP);
                 }
-                // Ready, or failed: both are told by the call that takes the result.
+                ffi::duckdb_pending_state_DUCKDB_PENDING_ERROR => return Err(self.error()),
                 _ => break,
             }
         }
