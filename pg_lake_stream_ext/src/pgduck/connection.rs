@@ -337,8 +337,32 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Makes closing a reset: a server that has stopped reading would find an orderly end only behind all unread bytes.
+    fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: the socket is open, the option's value is valid for the call. It has no effect on Unix sockets; a failure
+        // leaves the orderly end.
+        unsafe {
+            libc::setsockopt(
+                self.socket(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            );
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
+        // SAFETY: the pointer is live.
+        let busy = unsafe { pq::PQtransactionStatus(self.raw.as_ptr()) }
+            == pq::PGTransactionStatusType::PQTRANS_ACTIVE;
+        if busy {
+            self.reset_on_close();
+        }
         // SAFETY: the pointer is live and not used again. In non-blocking mode PQfinish does not wait for the peer.
         unsafe { pq::PQfinish(self.raw.as_ptr()) };
     }
