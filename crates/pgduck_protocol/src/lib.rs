@@ -26,8 +26,3 @@ pub const DEFAULT_SOCKET_DIRECTORY: &str = "/tmp";
 ///
 /// A stream that ends within its first block is handed to DuckDB as a plain file in memory.
 pub const FIRST_BLOCK_BYTES: usize = 1 << 20;
-
-/// Size of the `CopyData` messages that a client of ours fills before it sends.
-///
-/// The server accepts any size; this one costs neither side anything that can be measured.
-pub const COPY_DATA_BYTES: usize = 64 << 10;

@@ -340,7 +340,10 @@ impl Connection {
 impl Connection {
     /// Makes closing a reset: a server that has stopped reading would find an orderly end only behind all unread bytes.
     fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // SAFETY: the socket is open, the option's value is valid for the call. It has no effect on Unix sockets; a failure
         // leaves the orderly end.
         unsafe {

@@ -77,11 +77,6 @@ impl RowEncoder {
         self.in_row = false;
     }
 
-    /// Bytes of the current row so far, without its line break.
-    pub fn row_bytes(&self) -> usize {
-        self.buffer.len() - self.row_start
-    }
-
     /// Ends the row.
     pub fn end_row(&mut self) {
         self.buffer.push(b'\n');
@@ -521,7 +516,6 @@ mod tests {
         rows.end_row();
         rows.int(2);
         rows.text(b"half");
-        assert_eq!(rows.row_bytes(), 6);
         rows.abandon_row();
         rows.int(3);
         rows.boolean(false);
