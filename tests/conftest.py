@@ -84,6 +84,21 @@ def s3_db(s3_lake: Lake) -> Iterator[Database]:
     yield from _new_database(s3_lake)
 
 
+# How rows and deletes are written: streamed or through files, and the share of deleted rows from which on a file is rewritten.
+WRITE_MODES = {"streamed, position deletes": ("on", 100), "streamed, rewritten": ("on", 0), "through files": ("off", 20)}
+
+
+@pytest.fixture(params=WRITE_MODES)
+def any_db(request: pytest.FixtureRequest) -> Database:
+    """A new database, once for every way of writing."""
+    streaming, threshold = WRITE_MODES[request.param]
+    database: Database = request.getfixturevalue("db" if streaming == "on" else "shared_db")
+    with database.lake.pg.connect("postgres") as connection:
+        connection.execute(f'ALTER DATABASE "{database.name}" SET pg_lake_engine.streaming_writes = {streaming}')
+        connection.execute(f'ALTER DATABASE "{database.name}" SET pg_lake_table.copy_on_write_threshold = {threshold}')
+    return database
+
+
 @pytest.fixture
 def proxy(lake: Lake) -> Iterator[Proxy]:
     """A proxy in front of `lake`'s server; `through_proxy` sends a session that way."""

@@ -69,7 +69,12 @@ class Database:
 
     def data_files(self, table: str) -> list[str]:
         """The paths of a lake table's data files, in the order in which they were added."""
-        query = "SELECT path FROM lake_table.files WHERE table_name = %s::regclass ORDER BY id"
+        query = "SELECT path FROM lake_table.files WHERE table_name = %s::regclass AND content = 0 ORDER BY id"
+        return [path for (path,) in self.rows(query, table)]
+
+    def delete_files(self, table: str) -> list[str]:
+        """The paths of a lake table's position delete files."""
+        query = "SELECT path FROM lake_table.files WHERE table_name = %s::regclass AND content = 1 ORDER BY id"
         return [path for (path,) in self.rows(query, table)]
 
     def lake_files(self) -> set[str]:
