@@ -71,20 +71,47 @@ CREATE TABLE lake_table.files (
     updated_time timestamptz NOT NULL DEFAULT now(),
     file_size bigint NOT NULL,
     content integer NOT NULL DEFAULT 0,
-    deleted_row_count bigint NOT NULL DEFAULT 0,
+    deleted_from bigint,
+    positions bigint[],
     first_row_id bigint,
     snapshot_id bigint,
-    column_stats jsonb NOT NULL,
-    PRIMARY KEY (table_name, path)
+    sequence_number bigint,
+    column_stats jsonb NOT NULL DEFAULT '[]',
+    PRIMARY KEY (table_name, path),
+    CHECK ((content = 1) = (deleted_from IS NOT NULL))
 );
 COMMENT ON COLUMN lake_table.files.content IS '0: data, 1: position deletes';
+COMMENT ON COLUMN lake_table.files.deleted_from IS 'of position deletes: id of the data file whose rows they delete';
+COMMENT ON COLUMN lake_table.files.positions IS 'of position deletes: the positions, if they are few; scans then need not read the file';
 COMMENT ON COLUMN lake_table.files.snapshot_id IS 'the Iceberg snapshot that added the file; NULL until its transaction commits';
+COMMENT ON COLUMN lake_table.files.sequence_number IS 'the sequence number of that snapshot';
+CREATE UNIQUE INDEX files_id ON lake_table.files (id);
+CREATE INDEX files_deleted_from ON lake_table.files (deleted_from) WHERE deleted_from IS NOT NULL;
 CREATE INDEX files_uncommitted ON lake_table.files (table_name) WHERE snapshot_id IS NULL;
 
 CREATE VIEW lake_table.data_file_column_stats AS
     SELECT f.table_name, f.path, c.field_id, c.lower AS lower_bound, c.upper AS upper_bound
     FROM lake_table.files f,
          jsonb_to_recordset(f.column_stats) AS c (field_id integer, lower text, upper text);
+
+CREATE VIEW lake_table.deletion_file_map AS
+    SELECT d.table_name, d.path, f.path AS deleted_from
+    FROM lake_table.files d JOIN lake_table.files f ON f.id = d.deleted_from;
+
+-- What the newest snapshot does not contain any more, but older ones still do.
+CREATE TABLE lake_table.removed_files (
+    table_name regclass NOT NULL,
+    path text NOT NULL,
+    content integer,
+    row_count bigint,
+    file_size bigint,
+    sequence_number bigint,
+    removed_sequence_number bigint
+);
+COMMENT ON COLUMN lake_table.removed_files.content IS 'as in lake_table.files; NULL: a manifest';
+COMMENT ON COLUMN lake_table.removed_files.sequence_number IS 'of the snapshot that added the file';
+COMMENT ON COLUMN lake_table.removed_files.removed_sequence_number IS 'of the first snapshot without it; NULL until its transaction commits';
+CREATE INDEX ON lake_table.removed_files (table_name, removed_sequence_number);
 
 CREATE TABLE lake_engine.deletion_queue (
     path text PRIMARY KEY,
@@ -94,9 +121,18 @@ CREATE TABLE lake_engine.deletion_queue (
     is_prefix boolean NOT NULL DEFAULT false,
     last_attempt_at timestamptz
 );
+COMMENT ON TABLE lake_engine.deletion_queue IS 'objects that no snapshot refers to; removed after pg_lake_engine.orphaned_file_retention_period';
 
-GRANT SELECT ON lake_table.files, lake_table.field_id_mappings, lake_table.data_file_column_stats, lake_engine.deletion_queue
-    TO lake_read;
+-- Written around transactions (the rows of one that rolls back stay): no index, no constraint, no trigger.
+CREATE TABLE lake_engine.in_progress_files (
+    path text,
+    operation_id bigint,
+    is_prefix boolean
+);
+COMMENT ON TABLE lake_engine.in_progress_files IS 'locations in which a session has begun to write objects whose names hold its operation_id';
+
+GRANT SELECT ON lake_table.files, lake_table.removed_files, lake_table.field_id_mappings, lake_table.data_file_column_stats,
+    lake_table.deletion_file_map, lake_engine.deletion_queue, lake_engine.in_progress_files TO lake_read;
 
 -- The Iceberg JDBC/SQL catalog: external engines find the tables here.
 
@@ -225,3 +261,13 @@ CREATE FUNCTION lake_iceberg.snapshots(metadata_uri text)
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'snapshots_wrapper';
 REVOKE ALL ON FUNCTION lake_iceberg.metadata(text), lake_iceberg.files(text), lake_iceberg.snapshots(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION lake_iceberg.metadata(text), lake_iceberg.files(text), lake_iceberg.snapshots(text) TO lake_read;
+
+-- Objects that nothing refers to any more; they return what they have removed. VACUUM does both.
+
+CREATE FUNCTION lake_engine.flush_deletion_queue(table_name regclass) RETURNS SETOF text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'flush_deletion_queue_wrapper';
+CREATE FUNCTION lake_engine.flush_in_progress_queue() RETURNS SETOF text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'flush_in_progress_queue_wrapper';
+COMMENT ON FUNCTION lake_engine.flush_deletion_queue(regclass) IS 'with 0: those of dropped tables';
+REVOKE ALL ON FUNCTION lake_engine.flush_deletion_queue(regclass), lake_engine.flush_in_progress_queue() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION lake_engine.flush_deletion_queue(regclass), lake_engine.flush_in_progress_queue() TO lake_write;

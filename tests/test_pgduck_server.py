@@ -15,6 +15,7 @@ import pytest
 from harness.pgduck import Pgduck
 from harness.places import files_under
 from harness.process import cpu_seconds, wait_until
+from harness.s3 import S3
 from harness.wire import Wire
 
 RECEIVE_CSV = (
@@ -333,6 +334,48 @@ def test_extensions_dir(new_pgduck: Any) -> None:
     server = new_pgduck(extensions=("httpfs",))
     with server.connect() as connection:
         assert connection.execute("SELECT loaded FROM duckdb_extensions() WHERE extension_name = 'httpfs'").fetchone() == (True,)
+
+
+def check_removal(connection: psycopg.Connection, location: str) -> None:
+    """Writes, lists and removes files below a location."""
+    for name in ("a b", "c", "d"):
+        connection.execute(f"COPY (SELECT 1 AS i) TO '{location}/{name}.parquet' (FORMAT parquet)")
+    connection.execute(f"COPY (SELECT 'x'::BLOB) TO '{location}/raw' (FORMAT blob)")
+
+    def listed() -> list[str]:
+        return [file.rsplit("/", 1)[1] for (file,) in connection.execute(f"SELECT file FROM glob('{location}/**') ORDER BY file").fetchall()]
+
+    assert listed() == ["a b.parquet", "c.parquet", "d.parquet", "raw"]
+    names = "['a b.parquet', 'c.parquet', 'c.parquet', NULL, 'raw', 'none', 'no/such/directory']"
+    removed = connection.execute(f"SELECT pg_lake_remove_file('{location}/' || name) FROM (SELECT unnest({names}) AS name)").fetchall()
+    assert [done for (done,) in removed] == [True, True, False, None, True, False, False]
+    assert listed() == ["d.parquet"]
+
+
+def test_files_are_listed_and_removed(server: Pgduck) -> None:
+    directory = server.lake / "removal"
+    directory.mkdir(mode=0o777)
+    directory.chmod(0o777)
+    with server.connect() as connection:
+        check_removal(connection, f"file://{directory}")
+        with pytest.raises(psycopg.errors.IoError, match="it is a directory"):
+            connection.execute(f"SELECT pg_lake_remove_file('{directory}')")
+    assert files_under(directory) == {str(directory / "d.parquet")}
+
+
+def test_objects_are_listed_and_removed(new_pgduck: Any, s3: S3) -> None:
+    server = new_pgduck(extensions=("httpfs",), init_sql=s3.secret_sql())
+    with server.connect() as connection:
+        check_removal(connection, f"{s3.location}/removal")
+        assert connection.execute("SELECT pg_lake_remove_file('s3://no-such-bucket/key')").fetchone() == (False,)
+        # What cannot be seen must not pass for gone.
+        connection.execute(s3.secret_sql().replace("lake-secret", "wrong"))
+        for name in ("d.parquet", "none"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT pg_lake_remove_file('{s3.location}/removal/{name}')")
+        connection.execute(s3.secret_sql().replace(str(s3.port), "1"))
+        with pytest.raises(psycopg.errors.OperationalError):
+            connection.execute(f"SELECT pg_lake_remove_file('{s3.location}/removal/d.parquet')")
 
 
 def test_memory_limit(new_pgduck: Any) -> None:

@@ -8,3 +8,4 @@ pub mod create_table;
 pub mod create_table_as;
 pub mod lake_relation;
 pub mod location;
+pub mod vacuum;

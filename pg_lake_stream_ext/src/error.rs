@@ -49,6 +49,11 @@ impl LakeError {
         self.code
     }
 
+    /// The primary message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds a detail: full sentences.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

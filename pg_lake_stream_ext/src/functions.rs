@@ -1,3 +1,4 @@
 //! SQL functions for users.
 
 pub mod iceberg_metadata;
+pub mod queues;

@@ -5,11 +5,13 @@
 
 pub mod drop;
 pub mod executor_finish;
+pub mod executor_start;
 pub mod utility;
 
 /// Installs all hooks; called once from `_PG_init`.
 pub fn install() {
     drop::install();
     executor_finish::install();
+    executor_start::install();
     utility::install();
 }

@@ -11,8 +11,10 @@
 //! | [`types`] | which column types there are, and what they are in Iceberg |
 //! | [`catalog`] | the heap tables that say what every lake table is made of |
 //! | [`fdw`] | the executor's callbacks: scan, INSERT, EXPLAIN |
-//! | [`write`] | a row's way into a data file: table writer → row encoder → row sink |
+//! | [`write`] | a row's way into a data file: table writer → row encoder → row sink; and out of the table |
+//! | [`live_rows`] | SQL for the rows of files that are not deleted |
 //! | [`commit`] | PRE_COMMIT: new metadata, uploaded, and the catalog moved to it |
+//! | [`maintenance`] | VACUUM: compaction, snapshot expiry, removal of what nothing refers to; background workers |
 //! | [`pgduck`] | the client of pgduck_server |
 //! | [`functions`] | SQL functions for users |
 //! | [`pg`] | the border to PostgreSQL's internals |
@@ -26,6 +28,8 @@ mod fdw;
 mod functions;
 mod guc;
 mod hooks;
+mod live_rows;
+mod maintenance;
 mod pg;
 mod pgduck;
 mod types;
@@ -53,4 +57,5 @@ pub extern "C-unwind" fn _PG_init() {
     }
     guc::register();
     hooks::install();
+    maintenance::launcher::register();
 }

@@ -135,7 +135,7 @@ impl CopyTarget {
 }
 
 /// The path of a target that is not a URL of another scheme.
-fn local_path(target: &str) -> Option<PathBuf> {
+pub fn local_path(target: &str) -> Option<PathBuf> {
     if let Some(rest) = target.strip_prefix("file:") {
         // DuckDB knows file:/path, file:///path and file://localhost/path.
         let path = match rest.strip_prefix("//") {

@@ -229,7 +229,7 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 /// Turns a message of DuckDB into an error for a client.
 fn from_engine(text: &str) -> ServerError {
-    let (class, body) = split_class(text);
+    let (class, body) = split_class(inner_error(text));
     let code = TABLE
         .iter()
         .find(|(of, part, _)| *of == class && body.contains(part))
@@ -271,6 +271,14 @@ fn in_house_style(message: &str) -> String {
             format!("{}{}", first.to_ascii_lowercase(), &message[1..])
         }
         _ => message.to_owned(),
+    }
+}
+
+/// The error inside an error: that of a function of ours, which DuckDB reports as "Invalid Input" whatever it is.
+fn inner_error(text: &str) -> &str {
+    match text.strip_prefix("Invalid Input Error: ") {
+        Some(inner) if ["IO", "HTTP"].contains(&split_class(inner).0) => inner,
+        _ => text,
     }
 }
 
@@ -318,6 +326,10 @@ mod tests {
         );
         assert_eq!(code("INTERRUPT Error: Interrupted!"), "57014");
         assert_eq!(code("Invalid Input Error: CSV Error on Line: 1"), "22P04");
+        assert_eq!(
+            code("Invalid Input Error: IO Error: Could not remove file \"x\": Permission denied"),
+            "42501"
+        );
         assert_eq!(code("something else"), "XX000");
         assert!(from_engine("FATAL Error: gone").engine_is_lost);
     }

@@ -48,6 +48,9 @@ impl Server {
         connection
             .run("SET GLOBAL TimeZone = 'UTC'")
             .map_err(|error| format!("could not set the time zone: {error}"))?;
+        connection
+            .register_remove_file()
+            .map_err(|error| error.to_string())?;
         load_extensions(&connection, &config)?;
         if let Some(path) = &config.init_file_path {
             let sql = std::fs::read_to_string(path)

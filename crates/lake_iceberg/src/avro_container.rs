@@ -2,7 +2,8 @@
 //! (Avro specification, "Object Container Files").
 
 use std::collections::HashMap;
-use std::ops::Range;
+
+use crate::avro_bytes::{ByteReader, write_long};
 
 const MAGIC: &[u8] = b"Obj\x01";
 const SYNC_MARKER_LENGTH: usize = 16;
@@ -23,15 +24,19 @@ struct Block<'a> {
 impl<'a> Container<'a> {
     /// Takes `file` apart; none if it is not a complete container file.
     pub(crate) fn parse(file: &'a [u8]) -> Option<Self> {
-        let mut reader = ByteReader { file, position: 0 };
+        let mut reader = ByteReader::new(file);
         if reader.take(MAGIC.len())? != MAGIC {
             return None;
         }
-        let metadata = reader.metadata()?;
+        let mut metadata = HashMap::new();
+        reader.items(|reader| {
+            metadata.insert(reader.bytes()?, reader.bytes()?);
+            Some(())
+        })?;
         let sync_marker = reader.take(SYNC_MARKER_LENGTH)?;
-        let header = &file[..reader.position];
+        let header = reader.since(0);
         let mut blocks = Vec::new();
-        while reader.position < file.len() {
+        while !reader.is_at_end() {
             let record_count = u64::try_from(reader.long()?).ok()?;
             let size = usize::try_from(reader.long()?).ok()?;
             let records = reader.take(size)?;
@@ -50,92 +55,41 @@ impl<'a> Container<'a> {
         })
     }
 
-    /// A file with the header of `self` and the records of `earlier` before its own; none unless
-    /// both were written with the same schema, uncompressed.
-    pub(crate) fn with_records_before(&self, earlier: &Container<'_>) -> Option<Vec<u8>> {
-        let same_schema = self.metadata.get("avro.schema".as_bytes())?
-            == earlier.metadata.get("avro.schema".as_bytes())?;
-        if !same_schema || !self.is_uncompressed() || !earlier.is_uncompressed() {
-            return None;
-        }
-        let blocks = || earlier.blocks.iter().chain(&self.blocks);
-        let size: usize = blocks().map(|block| block.records.len()).sum();
-        let mut file = Vec::with_capacity(self.header.len() + size + 2 * SYNC_MARKER_LENGTH);
-        file.extend_from_slice(self.header);
-        write_long(&mut file, blocks().map(|block| block.record_count).sum());
-        write_long(&mut file, size as u64);
-        for block in blocks() {
-            file.extend_from_slice(block.records);
-        }
-        file.extend_from_slice(&self.header[self.header.len() - SYNC_MARKER_LENGTH..]);
-        Some(file)
+    /// The schema, as JSON.
+    pub(crate) fn schema(&self) -> Option<&'a [u8]> {
+        self.metadata.get("avro.schema".as_bytes()).copied()
     }
 
-    fn is_uncompressed(&self) -> bool {
+    pub(crate) fn is_uncompressed(&self) -> bool {
         self.metadata
             .get("avro.codec".as_bytes())
             .is_none_or(|codec| *codec == b"null")
     }
-}
 
-struct ByteReader<'a> {
-    file: &'a [u8],
-    position: usize,
-}
-
-impl<'a> ByteReader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let range: Range<usize> = self.position..self.position.checked_add(length)?;
-        let bytes = self.file.get(range)?;
-        self.position += length;
-        Some(bytes)
+    /// The blocks: number of records, and the records, encoded and maybe compressed.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        self.blocks
+            .iter()
+            .map(|block| (block.record_count, block.records))
     }
 
-    /// A zigzag-encoded long.
-    fn long(&mut self) -> Option<i64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some((value >> 1) as i64 ^ -((value & 1) as i64));
-            }
+    /// A file with the header of this one, which is uncompressed, and other records of the same
+    /// schema, in one block.
+    pub(crate) fn with_records(&self, record_count: u64, records: &[&[u8]]) -> Vec<u8> {
+        let size: usize = records.iter().map(|records| records.len()).sum();
+        let mut file = Vec::with_capacity(self.header.len() + size + 2 * SYNC_MARKER_LENGTH);
+        file.extend_from_slice(self.header);
+        if record_count == 0 {
+            return file;
         }
-        None
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.long()?).ok()?;
-        self.take(length)
-    }
-
-    /// A map of bytes: blocks of a count and that many pairs, until a count of zero; a negative
-    /// count is followed by the block's size.
-    fn metadata(&mut self) -> Option<HashMap<&'a [u8], &'a [u8]>> {
-        let mut metadata = HashMap::new();
-        loop {
-            let count = self.long()?;
-            if count == 0 {
-                return Some(metadata);
-            }
-            if count < 0 {
-                self.long()?;
-            }
-            for _ in 0..count.unsigned_abs() {
-                metadata.insert(self.bytes()?, self.bytes()?);
-            }
+        write_long(&mut file, record_count as i64);
+        write_long(&mut file, size as i64);
+        for records in records {
+            file.extend_from_slice(records);
         }
+        file.extend_from_slice(&self.header[self.header.len() - SYNC_MARKER_LENGTH..]);
+        file
     }
-}
-
-/// Appends a count or size, zigzag-encoded.
-fn write_long(file: &mut Vec<u8>, value: u64) {
-    let mut rest = value << 1;
-    while rest >= 0x80 {
-        file.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    file.push(rest as u8);
 }
 
 #[cfg(test)]
@@ -145,16 +99,16 @@ mod tests {
     /// A container file with the given metadata and one block per entry of `blocks`.
     fn container(metadata: &[(&str, &str)], sync: u8, blocks: &[(u64, &[u8])]) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
-        write_long(&mut file, metadata.len() as u64);
+        write_long(&mut file, metadata.len() as i64);
         for text in metadata.iter().flat_map(|(key, value)| [key, value]) {
-            write_long(&mut file, text.len() as u64);
+            write_long(&mut file, text.len() as i64);
             file.extend_from_slice(text.as_bytes());
         }
         write_long(&mut file, 0);
         file.extend_from_slice(&[sync; SYNC_MARKER_LENGTH]);
         for (count, records) in blocks {
-            write_long(&mut file, *count);
-            write_long(&mut file, records.len() as u64);
+            write_long(&mut file, *count as i64);
+            write_long(&mut file, records.len() as i64);
             file.extend_from_slice(records);
             file.extend_from_slice(&[sync; SYNC_MARKER_LENGTH]);
         }
@@ -162,41 +116,38 @@ mod tests {
     }
 
     #[test]
-    fn records_are_joined_under_the_new_header() {
+    fn records_are_replaced_under_the_same_header() {
         let schema = ("avro.schema", "\"bytes\"");
-        let old = container(
-            &[schema, ("avro.codec", "null"), ("n", "1")],
-            7,
-            &[(2, b"ab"), (1, b"c")],
-        );
-        let new = container(&[schema, ("n", "2")], 9, &[(300, &[b'd'; 300])]);
-        let joined = Container::parse(&new)
-            .unwrap()
-            .with_records_before(&Container::parse(&old).unwrap())
-            .unwrap();
-        let records = [b"abc".as_slice(), &[b'd'; 300]].concat();
+        let old = container(&[schema, ("n", "1")], 7, &[(2, b"ab"), (1, b"c")]);
+        let parsed = Container::parse(&old).unwrap();
+        let blocks: Vec<_> = parsed.blocks().collect();
+        assert_eq!(blocks, [(2, &b"ab"[..]), (1, b"c")]);
+        let long = [b'd'; 300];
+        let new = parsed.with_records(303, &[b"abc", &long]);
+        let records = [b"abc".as_slice(), &long].concat();
+        assert_eq!(new, container(&[schema, ("n", "1")], 7, &[(303, &records)]));
         assert_eq!(
-            joined,
-            container(&[schema, ("n", "2")], 9, &[(303, &records)])
+            parsed.with_records(0, &[]),
+            container(&[schema, ("n", "1")], 7, &[])
         );
     }
 
     #[test]
-    fn different_schema_or_compression_is_not_joined() {
-        let plain = container(&[("avro.schema", "\"int\"")], 1, &[]);
-        let other = container(&[("avro.schema", "\"long\"")], 1, &[]);
-        let deflated = container(
-            &[("avro.schema", "\"int\""), ("avro.codec", "deflate")],
-            1,
-            &[],
-        );
-        for file in [other, deflated] {
-            let (file, plain) = (
-                Container::parse(&file).unwrap(),
-                Container::parse(&plain).unwrap(),
+    fn the_codec_is_told() {
+        let schema = ("avro.schema", "\"int\"");
+        for (codec, uncompressed) in [("null", true), ("deflate", false)] {
+            let file = container(&[schema, ("avro.codec", codec)], 1, &[]);
+            assert_eq!(
+                Container::parse(&file).unwrap().is_uncompressed(),
+                uncompressed
             );
-            assert!(plain.with_records_before(&file).is_none());
         }
+        let file = container(&[schema], 1, &[]);
+        assert!(Container::parse(&file).unwrap().is_uncompressed());
+        assert_eq!(
+            Container::parse(&file).unwrap().schema(),
+            Some(&b"\"int\""[..])
+        );
     }
 
     #[test]

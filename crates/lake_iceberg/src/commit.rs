@@ -1,15 +1,15 @@
 //! The next version of a table: which objects to store, and the state that the one after builds on.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use crate::changes::Changes;
 use crate::data_file::DataFile;
-use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::write_data_manifest;
-use crate::manifest_list::{ListHeader, extend_manifest_list};
+use crate::error::Result;
 use crate::metadata_document::MetadataDocument;
-use crate::snapshot::{Snapshot, append_summary, new_snapshot_id};
+use crate::policy::{Policy, Retention};
+use crate::prepared_commit::PreparedCommit;
 use crate::table_schema::TableSchema;
 use crate::table_state::TableState;
 
@@ -21,6 +21,13 @@ pub struct Commit {
     pub objects: Vec<Object>,
     /// The new version.
     pub state: TableState,
+    /// Locations of the manifests of the version before that are not part of the new snapshot. Older
+    /// snapshots still need them: until [`TableState::oldest_sequence_number`] has reached the
+    /// [`TableState::sequence_number`] of this version.
+    pub replaced_manifests: Vec<String>,
+    /// Locations of the manifest lists and statistics of expired snapshots, and of metadata files
+    /// that dropped out of the metadata log: this version does not refer to them.
+    pub expired_objects: Vec<String>,
 }
 
 /// An object to store under a path that nothing has been stored under before.
@@ -34,6 +41,8 @@ pub struct Object {
 
 /// The first version of a table at `location`, with a snapshot of the files in `added` if there
 /// are any. `now_ms` is the time of the commit in milliseconds since 1970.
+///
+/// Fails with [`crate::ErrorKind::InvalidSchema`] if Iceberg has no such schema.
 pub fn create_table(
     location: &str,
     schema: &TableSchema,
@@ -48,90 +57,55 @@ pub fn create_table(
         return Ok(Commit {
             objects: vec![empty.metadata_object()?],
             state: empty,
+            replaced_manifests: Vec::new(),
+            expired_objects: Vec::new(),
         });
     }
-    append_snapshot(&empty, added, now_ms, &metadata_location, None)
+    let changes = Changes {
+        added_data: added.to_vec(),
+        ..Changes::default()
+    };
+    PreparedCommit::of_new_table(&empty, changes)?.finish(HashMap::new(), now_ms)
 }
 
-/// The version after `base`, with one more snapshot that adds the files in `added`.
+/// The version after `base` with one more snapshot, as far as it can be computed without reading.
 ///
-/// Fails with [`ErrorKind::InvalidInput`] if `added` is empty, or the manifest list of `base` was
-/// not loaded ([`TableState::manifest_list_to_load`]).
-pub fn append(base: &TableState, added: &[DataFile], now_ms: i64) -> Result<Commit> {
-    if added.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "there are no files to append",
-        ));
-    }
-    let base_location = base.metadata_location();
-    let version = metadata_version(base_location) + 1;
-    let metadata_location = new_metadata_location(base.location(), version);
-    append_snapshot(base, added, now_ms, &metadata_location, Some(base_location))
+/// Fails with [`crate::ErrorKind::InvalidInput`] if there are no changes, a file is removed twice,
+/// or the manifest list of `base` was not loaded ([`TableState::manifest_list_to_load`]); and with
+/// [`crate::ErrorKind::Unsupported`] if files are added to a partitioned table.
+pub fn prepare(base: &TableState, changes: Changes, policy: &Policy) -> Result<PreparedCommit> {
+    PreparedCommit::new(base, changes, policy)
 }
 
-fn append_snapshot(
-    base: &TableState,
-    added: &[DataFile],
-    now_ms: i64,
-    metadata_location: &str,
-    previous_location: Option<&str>,
-) -> Result<Commit> {
-    let document = base.document();
-    let definition = &document.definition;
-    let parent = base.current_snapshot();
-    let snapshot_id = new_snapshot_id();
-    let sequence_number = document.last_sequence_number + 1;
-    let directory = format!("{}/metadata", definition.location);
-    let commit_id = Uuid::new_v4();
-
-    let manifest_path = format!("{directory}/{commit_id}-m0.avro");
-    let (manifest_entry, manifest) = write_data_manifest(
-        &manifest_path,
-        snapshot_id,
-        &definition.schema,
-        &definition.partition_spec,
-        added,
-    )?;
-
-    let list_path = format!("{directory}/snap-{snapshot_id}-1-{commit_id}.avro");
-    let header = ListHeader {
-        snapshot_id,
-        parent_snapshot_id: parent.map(|parent| parent.snapshot_id),
-        sequence_number,
+/// A version without a new snapshot that has only the snapshots that `retention` asks for; none if
+/// `base` is that already. `now_ms` is the time of the commit in milliseconds since 1970.
+pub fn expire(base: &TableState, retention: &Retention, now_ms: i64) -> Result<Option<Commit>> {
+    let mut document = base.document().clone();
+    let now_ms = now_ms.max(document.last_updated_ms);
+    let Some(mut expired_objects) = document.expire(retention, now_ms)? else {
+        return Ok(None);
     };
-    let list = extend_manifest_list(
-        &list_path,
-        &header,
-        base.manifest_list()?,
-        vec![manifest_entry],
-    )?;
+    let base_location = base.metadata_location();
+    expired_objects.extend(document.push_metadata_log(base_location));
+    document.last_updated_ms = now_ms;
+    let state = TableState::new(
+        &next_metadata_location(base),
+        document,
+        base.current_snapshot().cloned(),
+        base.loaded_manifest_list(),
+    );
+    Ok(Some(Commit {
+        objects: vec![state.metadata_object()?],
+        state,
+        replaced_manifests: Vec::new(),
+        expired_objects,
+    }))
+}
 
-    let snapshot = Snapshot {
-        snapshot_id,
-        parent_snapshot_id: header.parent_snapshot_id,
-        sequence_number,
-        // Clocks of two servers differ; time in the table's log does not run backwards.
-        timestamp_ms: now_ms.max(document.last_updated_ms),
-        manifest_list: list_path.clone(),
-        summary: append_summary(parent, added),
-        schema_id: Some(definition.schema.schema_id()),
-    };
-    let next = document.with_snapshot(&snapshot, previous_location)?;
-    let list_bytes: Arc<[u8]> = list.as_slice().into();
-    let state = TableState::new(metadata_location, next, Some(snapshot), Some(list_bytes));
-    let objects = vec![
-        Object {
-            path: manifest_path,
-            bytes: manifest,
-        },
-        Object {
-            path: list_path,
-            bytes: list,
-        },
-        state.metadata_object()?,
-    ];
-    Ok(Commit { objects, state })
+/// Where to store the version after `base`.
+pub(crate) fn next_metadata_location(base: &TableState) -> String {
+    let version = metadata_version(base.metadata_location()) + 1;
+    new_metadata_location(base.location(), version)
 }
 
 fn new_metadata_location(location: &str, version: u64) -> String {

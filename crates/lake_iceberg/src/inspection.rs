@@ -1,10 +1,11 @@
 //! What is in a table's metadata, for SQL functions that show it.
 
-use iceberg::spec::{DataContentType, Manifest, ManifestContentType};
+use iceberg::spec::{DataContentType, DataFile, Manifest, ManifestContentType, PrimitiveLiteral};
 use serde::Deserialize;
 
+use crate::delete_file::FILE_PATH_FIELD_ID;
 use crate::error::{Context, ErrorKind, Result};
-use crate::manifest_list::parse_manifest_list;
+use crate::manifest_list::ManifestList;
 
 /// A snapshot of a metadata.json.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -54,6 +55,10 @@ pub struct FileEntry {
     pub record_count: u64,
     /// Size in bytes.
     pub file_size_in_bytes: u64,
+    /// Data sequence number: that of the commit that added it.
+    pub sequence_number: i64,
+    /// For position deletes that are all for one data file, its location.
+    pub referenced_data_file: Option<String>,
 }
 
 /// The snapshots of a metadata.json, in the order of their sequence numbers.
@@ -71,28 +76,31 @@ pub fn list_snapshots(metadata_json: &[u8]) -> Result<Vec<SnapshotEntry>> {
 
 /// The manifests of a manifest list.
 pub fn list_manifests(manifest_list: &[u8]) -> Result<Vec<ManifestEntry>> {
-    let entries = parse_manifest_list(manifest_list)?
-        .into_iter()
-        .map(|manifest| ManifestEntry {
-            manifest_path: manifest.manifest_path,
-            manifest_length: manifest.manifest_length,
-            holds_deletes: manifest.content == ManifestContentType::Deletes,
-            sequence_number: manifest.sequence_number,
-            added_snapshot_id: manifest.added_snapshot_id,
-        });
+    let manifests = ManifestList::parse(manifest_list)?.manifests;
+    let entries = manifests.iter().map(|manifest| {
+        let file = &manifest.file;
+        ManifestEntry {
+            manifest_path: file.manifest_path.clone(),
+            manifest_length: file.manifest_length,
+            holds_deletes: file.content == ManifestContentType::Deletes,
+            sequence_number: file.sequence_number,
+            added_snapshot_id: file.added_snapshot_id,
+        }
+    });
     Ok(entries.collect())
 }
 
-/// The live files of the manifest at `manifest_path`, of which `manifest` is the content.
-pub fn list_manifest_files(manifest_path: &str, manifest: &[u8]) -> Result<Vec<FileEntry>> {
-    let manifest = Manifest::parse_avro(manifest).context(
+/// The live files of a manifest, of which `bytes` is the content.
+pub fn list_manifest_files(manifest: &ManifestEntry, bytes: &[u8]) -> Result<Vec<FileEntry>> {
+    let manifest_path = &manifest.manifest_path;
+    let parsed = Manifest::parse_avro(bytes).context(
         ErrorKind::InvalidMetadata,
         format!("could not read manifest {manifest_path}"),
     )?;
-    let spec_id = manifest.metadata().partition_spec().spec_id();
-    let live = manifest.entries().iter().filter(|entry| entry.is_alive());
+    let spec_id = parsed.metadata().partition_spec().spec_id();
+    let live = parsed.entries().iter().filter(|entry| entry.is_alive());
     let files = live.map(|entry| FileEntry {
-        manifest_path: manifest_path.to_owned(),
+        manifest_path: manifest_path.clone(),
         content: match entry.content_type() {
             DataContentType::Data => "DATA",
             DataContentType::PositionDeletes => "POSITION_DELETES",
@@ -103,6 +111,24 @@ pub fn list_manifest_files(manifest_path: &str, manifest: &[u8]) -> Result<Vec<F
         spec_id,
         record_count: entry.record_count(),
         file_size_in_bytes: entry.file_size_in_bytes(),
+        sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
+        referenced_data_file: referenced_data_file(entry.data_file()),
     });
     Ok(files.collect())
+}
+
+/// The one data file that a file of position deletes is for, if it says so: as such, or by equal
+/// bounds of `file_path` (Iceberg spec, "Scan Planning").
+fn referenced_data_file(file: &DataFile) -> Option<String> {
+    if file.content_type() != DataContentType::PositionDeletes {
+        return None;
+    }
+    file.referenced_data_file().or_else(|| {
+        let lower = file.lower_bounds().get(&FILE_PATH_FIELD_ID)?;
+        let upper = file.upper_bounds().get(&FILE_PATH_FIELD_ID)?;
+        match (lower == upper, lower.literal()) {
+            (true, PrimitiveLiteral::String(path)) => Some(path.clone()),
+            _ => None,
+        }
+    })
 }

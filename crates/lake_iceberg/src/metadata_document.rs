@@ -4,7 +4,7 @@
 //! grow, and of those a commit does not touch, only the text is kept: the next version is made by
 //! copying it and appending the new entries. Members that are not known here pass unchanged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::json_spans::{array_content, checked_document, elements, members};
+use crate::policy::Retention;
 use crate::snapshot::Snapshot;
+use crate::snapshot_history::SnapshotHistory;
 use crate::table_schema::TableSchema;
 
 /// Iceberg's default of the table property `write.metadata.previous-versions-max`.
@@ -33,21 +35,28 @@ pub(crate) struct MetadataDocument {
     pub(crate) last_updated_ms: i64,
     current_snapshot_id: Option<i64>,
     refs: serde_json::Map<String, Value>,
-    /// The elements of `snapshots`, without the brackets.
-    snapshots: String,
+    snapshots: SnapshotHistory,
     /// The elements of `snapshot-log`, without the brackets.
     snapshot_log: String,
     metadata_log: Vec<MetadataLogEntry>,
+    /// The elements of [`STATISTICS`], without the brackets.
+    statistics: [String; 2],
 }
 
-/// What an append leaves as it is.
+/// Arrays whose elements belong to snapshots.
+const STATISTICS: [&str; 2] = ["statistics", "partition-statistics"];
+
+/// What a commit leaves as it is.
 #[derive(Debug)]
 pub(crate) struct Definition {
     /// All members that are not fields of [`MetadataDocument`], as text without the braces.
     members: String,
     pub(crate) location: String,
     pub(crate) schema: SchemaRef,
+    /// The default partition spec.
     pub(crate) partition_spec: PartitionSpecRef,
+    /// The partition specs without a field.
+    pub(crate) unpartitioned_spec_ids: Vec<i32>,
     previous_versions_max: usize,
 }
 
@@ -99,6 +108,7 @@ impl MetadataDocument {
                 | "snapshots"
                 | "snapshot-log"
                 | "metadata-log" => {}
+                _ if STATISTICS.contains(&key) => {}
                 _ => push_element(&mut rest, &format!("\"{key}\":{value}")),
             }
             known.insert(key, value);
@@ -111,7 +121,8 @@ impl MetadataDocument {
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
         }
-        let array = |key| known.0.get(key).map_or(Ok(""), |text| array_content(text));
+        let array = |key| known.0.get(key).copied().unwrap_or("[]");
+        let [statistics, partition_statistics] = STATISTICS.map(|key| array_content(array(key)));
         Ok(Self {
             last_sequence_number: known.required("last-sequence-number")?,
             last_updated_ms: known.required("last-updated-ms")?,
@@ -120,8 +131,9 @@ impl MetadataDocument {
                 .flatten()
                 .filter(|id| *id != NO_SNAPSHOT),
             refs: known.optional("refs")?.unwrap_or_default(),
-            snapshots: array("snapshots")?.to_owned(),
-            snapshot_log: array("snapshot-log")?.to_owned(),
+            snapshots: SnapshotHistory::parse(array("snapshots"))?,
+            snapshot_log: array_content(array("snapshot-log"))?.to_owned(),
+            statistics: [statistics?.to_owned(), partition_statistics?.to_owned()],
             metadata_log: known.optional("metadata-log")?.unwrap_or_default(),
             definition: Arc::new(Definition::from_members(&known, rest)?),
         })
@@ -132,66 +144,97 @@ impl MetadataDocument {
         let Some(current) = self.current_snapshot_id else {
             return Ok(None);
         };
-        let snapshots = format!("[{}]", self.snapshots);
-        // It is the last one, unless the table was rolled back.
-        for text in elements(&snapshots)?.into_iter().rev() {
-            let snapshot: Snapshot =
-                serde_json::from_str(text).context(ErrorKind::InvalidMetadata, "bad snapshot")?;
-            if snapshot.snapshot_id == current {
-                return Ok(Some(snapshot));
-            }
+        if let Some(snapshot) = self.snapshots.find(current)? {
+            return Ok(Some(snapshot));
         }
         let message = format!("the current snapshot {current} is not among the table's snapshots");
         Err(Error::new(ErrorKind::InvalidMetadata, message))
     }
 
-    /// The next version: `snapshot` is added and becomes the current one. `previous_location` is
-    /// where this version is stored, none if it never was.
-    pub(crate) fn with_snapshot(
-        &self,
-        snapshot: &Snapshot,
-        previous_location: Option<&str>,
-    ) -> Result<Self> {
+    /// The lowest sequence number of a snapshot.
+    pub(crate) fn oldest_sequence_number(&self) -> Option<i64> {
+        self.snapshots.oldest_sequence_number()
+    }
+
+    /// Adds `snapshot` and makes it the current one.
+    pub(crate) fn push_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let Snapshot {
             snapshot_id,
             timestamp_ms,
             ..
         } = *snapshot;
-        let mut next = self.clone();
-        let text = serde_json::to_string(snapshot)
-            .context(ErrorKind::Internal, "could not serialise the snapshot")?;
-        push_element(&mut next.snapshots, &text);
+        self.snapshots.push(snapshot)?;
         let log_entry = json!({"snapshot-id": snapshot_id, "timestamp-ms": timestamp_ms});
-        push_element(&mut next.snapshot_log, &log_entry.to_string());
-        if let Some(location) = previous_location {
-            next.push_metadata_log(location);
-        }
-        match next.refs.get_mut("main").and_then(Value::as_object_mut) {
+        push_element(&mut self.snapshot_log, &log_entry.to_string());
+        match self.refs.get_mut("main").and_then(Value::as_object_mut) {
             // Keeps the branch's retention settings.
             Some(main) => {
                 main.insert("snapshot-id".into(), snapshot_id.into());
             }
             None => {
                 let main = json!({"snapshot-id": snapshot_id, "type": "branch"});
-                next.refs.insert("main".into(), main);
+                self.refs.insert("main".into(), main);
             }
         }
-        next.current_snapshot_id = Some(snapshot_id);
-        next.last_sequence_number = snapshot.sequence_number;
-        next.last_updated_ms = timestamp_ms;
-        Ok(next)
+        self.current_snapshot_id = Some(snapshot_id);
+        self.last_sequence_number = snapshot.sequence_number;
+        Ok(())
     }
 
-    fn push_metadata_log(&mut self, location: &str) {
+    /// Records that this version was stored at `location` before it was changed. Returns the
+    /// metadata files that drop out of the log, a quarter of it at once.
+    pub(crate) fn push_metadata_log(&mut self, location: &str) -> Vec<String> {
         self.metadata_log.push(MetadataLogEntry {
             timestamp_ms: self.last_updated_ms,
             metadata_file: location.to_owned(),
         });
-        let excess = self
-            .metadata_log
-            .len()
-            .saturating_sub(self.definition.previous_versions_max);
-        self.metadata_log.drain(..excess);
+        let max = self.definition.previous_versions_max;
+        let excess = match self.metadata_log.len() > max {
+            true => self.metadata_log.len() - (max - max / 4),
+            false => 0,
+        };
+        let dropped = self.metadata_log.drain(..excess);
+        dropped.map(|entry| entry.metadata_file).collect()
+    }
+
+    /// Removes the snapshots that `retention` lets go. Returns the objects that nothing refers to
+    /// any more, their manifest lists and statistics files; none if there is no such snapshot.
+    pub(crate) fn expire(
+        &mut self,
+        retention: &Retention,
+        now_ms: i64,
+    ) -> Result<Option<Vec<String>>> {
+        let refs = self.refs.values();
+        let referenced = refs.filter_map(|reference| reference.get("snapshot-id")?.as_i64());
+        let referenced = referenced.chain(self.current_snapshot_id).collect();
+        let expired = self.snapshots.expired(retention, &referenced, now_ms);
+        if expired.is_empty() {
+            return Ok(None);
+        }
+        let (snapshots, mut objects) = self.snapshots.without(&expired)?;
+        self.snapshots = snapshots;
+        for statistics in &mut self.statistics {
+            let (rest, paths) = without_snapshots(statistics, &expired)?;
+            *statistics = rest;
+            objects.extend(paths);
+        }
+        self.cut_snapshot_log(&expired)?;
+        Ok(Some(objects))
+    }
+
+    /// Removes the entries of snapshots that are gone, and all before them: a log with gaps would
+    /// tell of states that the table was not in (Iceberg spec, "Table Metadata Fields").
+    fn cut_snapshot_log(&mut self, expired: &HashSet<i64>) -> Result<()> {
+        let log = format!("[{}]", self.snapshot_log);
+        let entries = elements(&log)?;
+        let mut first = 0;
+        for (place, entry) in entries.iter().enumerate() {
+            if expired.contains(&snapshot_id_of(entry)?) {
+                first = place + 1;
+            }
+        }
+        self.snapshot_log = entries[first..].join(",");
+        Ok(())
     }
 
     /// The bytes of the file.
@@ -199,7 +242,7 @@ impl MetadataDocument {
         let serialised = |value: serde_json::Result<String>| {
             value.context(ErrorKind::Internal, "could not serialise the metadata")
         };
-        let growing = self.snapshots.len() + self.snapshot_log.len();
+        let growing = self.snapshots.text().len() + self.snapshot_log.len();
         let mut text = String::with_capacity(growing + self.definition.members.len() + 16_384);
         text.push('{');
         text.push_str(&self.definition.members);
@@ -216,10 +259,16 @@ impl MetadataDocument {
         let refs = serialised(serde_json::to_string(&self.refs))?;
         let metadata_log = serialised(serde_json::to_string(&self.metadata_log))?;
         let _ = write!(text, ",\"refs\":{refs},\"metadata-log\":{metadata_log}");
-        for (key, content) in [
-            ("snapshots", &self.snapshots),
+        let arrays = [
+            ("snapshots", self.snapshots.text()),
             ("snapshot-log", &self.snapshot_log),
-        ] {
+        ];
+        let statistics = STATISTICS.into_iter().zip(&self.statistics);
+        let statistics = statistics.filter(|(_, content)| !content.is_empty());
+        for (key, content) in arrays
+            .into_iter()
+            .chain(statistics.map(|(key, content)| (key, content.as_str())))
+        {
             let _ = write!(text, ",\"{key}\":[");
             text.push_str(content);
             text.push(']');
@@ -238,8 +287,13 @@ impl Definition {
             .find(|schema| schema.schema_id() == schema_id)
             .ok_or_else(|| missing(&format!("the current schema {schema_id}")))?;
         let spec_id: i32 = known.required("default-spec-id")?;
-        let partition_spec = known
-            .required::<Vec<PartitionSpec>>("partition-specs")?
+        let partition_specs: Vec<PartitionSpec> = known.required("partition-specs")?;
+        let unpartitioned_spec_ids = partition_specs
+            .iter()
+            .filter(|spec| spec.fields().is_empty())
+            .map(PartitionSpec::spec_id)
+            .collect();
+        let partition_spec = partition_specs
             .into_iter()
             .find(|spec| spec.spec_id() == spec_id)
             .ok_or_else(|| missing(&format!("the default partition spec {spec_id}")))?;
@@ -254,6 +308,7 @@ impl Definition {
             location: location.trim_end_matches('/').to_owned(),
             schema: Arc::new(schema),
             partition_spec: Arc::new(partition_spec),
+            unpartitioned_spec_ids,
             previous_versions_max,
         })
     }
@@ -277,6 +332,47 @@ impl Members<'_> {
 
 fn missing(what: &str) -> Error {
     Error::new(ErrorKind::InvalidMetadata, format!("{what} is missing"))
+}
+
+/// The id of the snapshot that an element of an array belongs to.
+fn snapshot_id_of(element: &str) -> Result<i64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Owned {
+        snapshot_id: i64,
+    }
+    let owned: Owned =
+        serde_json::from_str(element).context(ErrorKind::InvalidMetadata, "no snapshot id")?;
+    Ok(owned.snapshot_id)
+}
+
+/// The elements of an array of statistics files without those of `expired` snapshots, and the files
+/// that the others do not refer to.
+fn without_snapshots(content: &str, expired: &HashSet<i64>) -> Result<(String, Vec<String>)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Statistics {
+        statistics_path: Option<String>,
+    }
+    let path = |element: &str| {
+        let statistics: Statistics =
+            serde_json::from_str(element).context(ErrorKind::InvalidMetadata, "bad statistics")?;
+        Ok::<_, Error>(statistics.statistics_path)
+    };
+    let array = format!("[{content}]");
+    let mut rest = String::new();
+    let mut kept_paths = HashSet::new();
+    let mut gone_paths = Vec::new();
+    for element in elements(&array)? {
+        if expired.contains(&snapshot_id_of(element)?) {
+            gone_paths.extend(path(element)?);
+        } else {
+            kept_paths.extend(path(element)?);
+            push_element(&mut rest, element);
+        }
+    }
+    gone_paths.retain(|path| !kept_paths.contains(path));
+    Ok((rest, gone_paths))
 }
 
 /// Appends `element` to the text of a comma-separated list.

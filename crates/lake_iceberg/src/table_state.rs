@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::commit::Object;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::manifest_list::ManifestList;
 use crate::metadata_document::MetadataDocument;
 use crate::snapshot::Snapshot;
 use crate::table_schema::TableSchema;
@@ -29,7 +30,7 @@ struct Inner {
     metadata_location: String,
     document: MetadataDocument,
     current_snapshot: Option<Snapshot>,
-    manifest_list: Option<Arc<[u8]>>,
+    manifest_list: Option<ManifestList>,
 }
 
 impl TableState {
@@ -58,7 +59,7 @@ impl TableState {
         metadata_location: &str,
         document: MetadataDocument,
         current_snapshot: Option<Snapshot>,
-        manifest_list: Option<Arc<[u8]>>,
+        manifest_list: Option<ManifestList>,
     ) -> Self {
         let metadata_location = metadata_location.to_owned();
         let inner = Inner {
@@ -80,12 +81,10 @@ impl TableState {
                 "a table without a snapshot has no manifest list",
             )
         })?;
-        if crate::avro_container::Container::parse(&bytes).is_none() {
-            let message = format!("{list} is not a complete Avro file");
-            return Err(Error::new(ErrorKind::InvalidMetadata, message));
-        }
+        let parsed = ManifestList::parse(&bytes)
+            .map_err(|error| Error::new(error.kind(), format!("{list}: {error}")))?;
         let inner = Inner {
-            manifest_list: Some(bytes.into()),
+            manifest_list: Some(parsed),
             ..(*self.inner).clone()
         };
         Ok(Self {
@@ -133,6 +132,16 @@ impl TableState {
         self.inner.document.last_sequence_number
     }
 
+    /// Sequence number of the oldest snapshot that the table still has; if it has none,
+    /// [`TableState::sequence_number`].
+    ///
+    /// What a commit of this or a lower sequence number removed or replaced (see
+    /// [`crate::Commit::replaced_manifests`]) is no longer part of any snapshot.
+    pub fn oldest_sequence_number(&self) -> i64 {
+        let oldest = self.inner.document.oldest_sequence_number();
+        oldest.unwrap_or(self.inner.document.last_sequence_number)
+    }
+
     /// Time of this version, in milliseconds since 1970.
     pub fn last_updated_ms(&self) -> i64 {
         self.inner.document.last_updated_ms
@@ -152,15 +161,20 @@ impl TableState {
         self.inner.current_snapshot.as_ref()
     }
 
-    /// The bytes of the manifest list to build on; none if there is no snapshot.
-    pub(crate) fn manifest_list(&self) -> Result<Option<&[u8]>> {
+    /// The manifest list to build on; an empty one if there is no snapshot.
+    pub(crate) fn manifest_list(&self) -> Result<ManifestList> {
         match self.manifest_list_to_load() {
-            None => Ok(self.inner.manifest_list.as_deref()),
+            None => Ok(self.inner.manifest_list.clone().unwrap_or_default()),
             Some(list) => {
                 let message = format!("manifest list {list} was not loaded");
                 Err(Error::new(ErrorKind::InvalidInput, message))
             }
         }
+    }
+
+    /// The manifest list if it was loaded.
+    pub(crate) fn loaded_manifest_list(&self) -> Option<ManifestList> {
+        self.inner.manifest_list.clone()
     }
 
     /// The object that stores this version.

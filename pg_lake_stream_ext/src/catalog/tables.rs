@@ -47,12 +47,21 @@ pub fn find(relid: pg_sys::Oid, visibility: Visibility) -> Result<Option<TableRo
 
 /// Makes commits to one table take turns until the end of the transaction; deadlocks are PostgreSQL's to find.
 pub fn lock_for_commit(relid: pg_sys::Oid) {
+    lock(relid, 0);
+}
+
+/// Makes transactions that change or remove rows of one table, or rewrite its files, take turns until they end.
+pub fn lock_for_changes(relid: pg_sys::Oid) {
+    lock(relid, 1);
+}
+
+fn lock(relid: pg_sys::Oid, purpose: u16) {
     // SAFETY: an object lock on (our catalog's class, the table), which nobody else uses.
     unsafe {
         pg_sys::LockDatabaseObject(
             pg_sys::ForeignTableRelationId,
             relid,
-            0,
+            purpose,
             pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
         );
     }
@@ -74,6 +83,8 @@ pub fn delete(relid: pg_sys::Oid) -> Result<()> {
     spi::run(
         "WITH dropped AS (DELETE FROM lake_iceberg.tables_internal WHERE table_name = $1::regclass RETURNING location), \
               files AS (DELETE FROM lake_table.files WHERE table_name = $1::regclass), \
+              removed AS (DELETE FROM lake_table.removed_files WHERE table_name = $1::regclass), \
+              queued AS (DELETE FROM lake_engine.deletion_queue WHERE table_name = $1::regclass), \
               fields AS (DELETE FROM lake_table.field_id_mappings WHERE table_name = $1::regclass) \
          INSERT INTO lake_engine.deletion_queue (path, table_name, orphaned_at, is_prefix) \
          SELECT location, $1::regclass, now(), true FROM dropped",

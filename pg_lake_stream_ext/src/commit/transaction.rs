@@ -9,21 +9,54 @@ use std::ffi::{c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
+use crate::catalog::in_progress;
 use crate::commit::pre_commit;
 use crate::error::{LakeError, OrRaise};
 
 thread_local! {
     static CHANGED: RefCell<BTreeSet<u32>> = const { RefCell::new(BTreeSet::new()) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static REWRITE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Remembers that the transaction has changed a table.
 pub fn mark_changed(relid: pg_sys::Oid) {
-    if !REGISTERED.replace(true) {
-        // SAFETY: the callback lives as long as the library, which is never unloaded.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_event), std::ptr::null_mut()) };
-    }
+    watch();
     CHANGED.with_borrow_mut(|changed| changed.insert(relid.to_u32()));
+}
+
+/// Says that the transaction writes rows anew without changing them: compaction.
+pub fn mark_rewrite() {
+    REWRITE.set(true);
+}
+
+/// Whether [`mark_rewrite`] was called in this transaction.
+pub fn is_rewrite() -> bool {
+    REWRITE.get()
+}
+
+/// Makes sure that the ends of this backend's transactions are noticed.
+pub fn watch() {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callbacks live as long as the library, which is never unloaded.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(at_transaction_event), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(at_subtransaction_event), std::ptr::null_mut());
+        }
+    }
+}
+
+/// Tells [`in_progress`] of savepoints that are rolled back.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_event(
+    event: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        in_progress::at_subtransaction_abort();
+    }
 }
 
 /// Commits the changed tables at PRE_COMMIT, while an error can still abort the transaction.
@@ -48,9 +81,15 @@ unsafe extern "C-unwind" fn at_transaction_event(
             )
             .raise();
         }
-        pg_sys::XactEvent::XACT_EVENT_ABORT
-        | pg_sys::XactEvent::XACT_EVENT_COMMIT
-        | pg_sys::XactEvent::XACT_EVENT_PREPARE => CHANGED.with_borrow_mut(BTreeSet::clear),
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            REWRITE.set(false);
+            in_progress::at_commit();
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            REWRITE.set(false);
+            CHANGED.with_borrow_mut(BTreeSet::clear);
+            in_progress::at_abort();
+        }
         _ => {}
     }
 }

@@ -248,6 +248,9 @@ impl Deparser {
                 return Operand::column(sql, var);
             }
             let value_type = ValueType::from_oid(pg_sys::exprType(node))?;
+            if (*node).type_ == pg_sys::NodeTag::T_OpExpr && !is_row_independent(node) {
+                return self.arithmetic(&*node.cast(), value_type);
+            }
             if (*node).type_ == pg_sys::NodeTag::T_Const {
                 let constant: &pg_sys::Const = &*node.cast();
                 let value = (!constant.constisnull).then_some(constant.constvalue);
@@ -263,6 +266,89 @@ impl Deparser {
                 }],
             };
             Some(operand)
+        }
+    }
+
+    /// Arithmetic of integers with columns in it: the same in both, errors of overflow included. Divisors must be constants,
+    /// since DuckDB's answer to a division by zero is NULL.
+    unsafe fn arithmetic(
+        &mut self,
+        expr: &pg_sys::OpExpr,
+        result_type: ValueType,
+    ) -> Option<Operand> {
+        // SAFETY: the list holds expressions.
+        let args = unsafe { nodes(expr.args) };
+        let [left, right] = args[..] else { return None };
+        let operator = match (operator_name(expr.opno)?.as_slice(), result_type) {
+            (_, ValueType::Int2) => return None,
+            (name, _) if !result_type.is_integer() => match (name, result_type) {
+                (b"||", ValueType::Text) => "||",
+                _ => return None,
+            },
+            (b"+", _) => "+",
+            (b"-", _) => "-",
+            (b"*", _) => "*",
+            // SAFETY: `right` is an expression.
+            (b"/", _) if unsafe { is_plain_divisor(right) } => "//",
+            // SAFETY: as above.
+            (b"%", _) if unsafe { is_plain_divisor(right) } => "%",
+            _ => return None,
+        };
+        if self.depth >= MAX_DEPTH {
+            return None;
+        }
+        self.depth += 1;
+        // SAFETY: as above.
+        let operands = unsafe { self.operand(left).zip(self.operand(right)) };
+        self.depth -= 1;
+        let (left, right) = operands?;
+        let of_result_type = |operand: Operand| {
+            if operand.value_type == result_type {
+                return Some(operand.sql);
+            }
+            // A smaller integer; text is text.
+            let mut sql = prefixed("CAST(", operand.sql);
+            sql.push_str(&format!(" AS {})", result_type.duckdb_name()));
+            operand.value_type.is_integer().then_some(sql)
+        };
+        let sql = Sql::binary(of_result_type(left)?, operator, of_result_type(right)?);
+        Some(Operand::computed(sql, result_type))
+    }
+
+    /// The SQL of a new value for a column, of its very type, or `None` if PostgreSQL must compute it.
+    ///
+    /// # Safety
+    /// As for [`Self::condition`].
+    pub unsafe fn new_value(
+        &mut self,
+        value: *mut pg_sys::Node,
+        column: &pg_sys::FormData_pg_attribute,
+        column_type: &str,
+    ) -> Option<Sql> {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let bare = strip_relabel(value);
+            let is_constant = (*bare).type_ == pg_sys::NodeTag::T_Const;
+            if column.attnotnull
+                && !(is_constant && !(*bare.cast::<pg_sys::Const>()).constisnull)
+            {
+                return None;
+            }
+            if pg_sys::exprType(value) != column.atttypid {
+                return None;
+            }
+            if let Some((sql, var)) = self.column(bare) {
+                let is_same = var.vartype == column.atttypid && var.vartypmod == column.atttypmod;
+                return is_same.then_some(sql);
+            }
+            let operand = self.operand(value)?;
+            // PostgreSQL has dates and times that Iceberg has not: they must be refused row by row.
+            if operand.value_type.is_datetime() {
+                return None;
+            }
+            let mut sql = prefixed("CAST(", operand.sql);
+            sql.push_str(&format!(" AS {column_type})"));
+            Some(sql)
         }
     }
 
@@ -354,11 +440,44 @@ unsafe fn is_infallible(node: *mut pg_sys::Node) -> bool {
     }
 }
 
+/// The name of a built-in operator.
+fn operator_name(opno: pg_sys::Oid) -> Option<Vec<u8>> {
+    if opno.to_u32() >= pg_sys::FirstGenbkiObjectId {
+        return None;
+    }
+    // SAFETY: null or a palloc'd C string.
+    unsafe {
+        let name = pg_sys::get_opname(opno);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
+    }
+}
+
+/// Whether an expression is an integer constant other than 0, and than -1, by which the smallest integer cannot be divided.
+///
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_plain_divisor(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the cast follows the tag; integers are passed by value.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_Const {
+            return false;
+        }
+        let constant: &pg_sys::Const = &*node.cast();
+        let value = match constant.consttype {
+            pg_sys::INT2OID => i64::from(constant.constvalue.value() as i16),
+            pg_sys::INT4OID => i64::from(constant.constvalue.value() as i32),
+            pg_sys::INT8OID => constant.constvalue.value() as i64,
+            _ => return false,
+        };
+        !constant.constisnull && value != 0 && value != -1
+    }
+}
+
 /// Takes the casts between text and varchar off, which change nothing.
 ///
 /// # Safety
 /// `node` is a valid expression; so is the result.
-unsafe fn strip_relabel(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+pub unsafe fn strip_relabel(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     let is_text =
         |type_oid: pg_sys::Oid| type_oid == pg_sys::TEXTOID || type_oid == pg_sys::VARCHAROID;
     // SAFETY: the cast follows the tag.

@@ -22,26 +22,49 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
         if (*es).verbose
             && let Some(state) = ScanState::of(node)
         {
-            explain(state, &mut *es).or_raise();
+            explain(state, (*node).ss.ps.ps_ExprContext, &mut *es).or_raise();
         }
     }
 }
 
-fn explain(state: &mut ScanState, es: &mut pg_sys::ExplainState) -> Result<()> {
-    let skipped_execution = es.analyze && !state.was_started();
-    let files = state.files()?.to_vec();
-    let scanned = if skipped_execution { 0 } else { files.len() };
+unsafe fn explain(
+    state: &mut ScanState,
+    context: *mut pg_sys::ExprContext,
+    es: &mut pg_sys::ExplainState,
+) -> Result<()> {
+    if es.analyze && !state.was_started() {
+        return text(es, c"Engine", "DuckDB");
+    }
+    // SAFETY: the callers'; without ANALYZE the scan was initialised for EXPLAIN.
+    let (chosen, all) = unsafe { state.explain_files(context)? };
+    let rows = state.live_rows(&chosen);
+    let deletes: usize = rows.files().iter().map(|file| file.deletes.len()).sum();
+    let sql = match chosen.is_empty() {
+        true => "none: no data file has such rows".to_owned(),
+        false => state.query.text(&rows, Audience::User),
+    };
     text(es, c"Engine", "DuckDB")?;
-    text(
-        es,
-        c"Vectorized SQL",
-        &state.query.text(&files, Audience::User),
-    )?;
-    number(es, c"Data Files Scanned", scanned as i64);
-    number(es, c"Deletion Files Scanned", 0);
-    number(es, c"Data Files Skipped", 0);
+    text(es, c"Vectorized SQL", &sql)?;
+    number(es, c"Data Files Scanned", chosen.len() as i64);
+    number(es, c"Deletion Files Scanned", deletes as i64);
+    number(es, c"Data Files Skipped", (all - chosen.len()) as i64);
     if es.analyze {
         number(es, c"Rows Fetched", state.rows_fetched as i64);
+    }
+    Ok(())
+}
+
+/// Of a change that the server does: which rows, and their new values.
+pub fn explain_change(state: &ScanState, es: &mut pg_sys::ExplainState) -> Result<()> {
+    let condition = state.query.condition(Audience::User);
+    if !condition.is_empty() {
+        text(es, c"Vectorized Condition", &condition)?;
+    }
+    let values = state.query.change.as_ref().and_then(|change| change.values.as_ref());
+    for (column, sql) in values.into_iter().flatten() {
+        let mut value = String::new();
+        sql.write(Audience::User, &mut value);
+        text(es, c"New Value", &format!("{column} = {value}"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::LakeError;
-use crate::fdw::{explain, modify, plan, scan};
+use crate::fdw::{direct_modify, explain, modify, plan, scan, truncate};
 
 /// Tells fmgr that [`pg_lake_iceberg_handler`] has the version-1 calling convention.
 #[unsafe(no_mangle)]
@@ -33,16 +33,25 @@ pub unsafe extern "C-unwind" fn pg_lake_iceberg_handler(
     routine.BeginForeignScan = Some(scan::begin_foreign_scan);
     routine.IterateForeignScan = Some(scan::iterate_foreign_scan);
     routine.ReScanForeignScan = Some(scan::rescan_foreign_scan);
+    routine.AddForeignUpdateTargets = Some(modify::add_foreign_update_targets);
     routine.EndForeignScan = Some(scan::end_foreign_scan);
     routine.ExplainForeignScan = Some(explain::explain_foreign_scan);
     routine.IsForeignRelUpdatable = Some(modify::is_foreign_rel_updatable);
     routine.PlanForeignModify = Some(modify::plan_foreign_modify);
     routine.BeginForeignModify = Some(modify::begin_foreign_modify);
     routine.ExecForeignInsert = Some(modify::exec_foreign_insert);
+    routine.ExecForeignUpdate = Some(modify::exec_foreign_update);
+    routine.ExecForeignDelete = Some(modify::exec_foreign_delete);
+    routine.ExecForeignTruncate = Some(truncate::exec_foreign_truncate);
     routine.EndForeignModify = Some(modify::end_foreign_modify);
     routine.BeginForeignInsert = Some(modify::begin_foreign_insert);
     routine.EndForeignInsert = Some(modify::end_foreign_insert);
     routine.ExplainForeignModify = Some(modify::explain_foreign_modify);
+    routine.PlanDirectModify = Some(direct_modify::plan_direct_modify);
+    routine.BeginDirectModify = Some(direct_modify::begin_direct_modify);
+    routine.IterateDirectModify = Some(direct_modify::iterate_direct_modify);
+    routine.EndDirectModify = Some(direct_modify::end_direct_modify);
+    routine.ExplainDirectModify = Some(direct_modify::explain_direct_modify);
     pg_sys::Datum::from(std::ptr::from_mut(routine))
 }
 

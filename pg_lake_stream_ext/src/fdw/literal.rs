@@ -96,6 +96,14 @@ impl ValueType {
         matches!(self, Self::Int2 | Self::Int4 | Self::Int8)
     }
 
+    /// Whether the type is one of PostgreSQL's dates and times.
+    pub fn is_datetime(self) -> bool {
+        matches!(
+            self,
+            Self::Date | Self::Time | Self::Timestamp | Self::Timestamptz
+        )
+    }
+
     /// Whether the type is one of PostgreSQL's floats, which compare with each other.
     pub fn is_float(self) -> bool {
         matches!(self, Self::Float4 | Self::Float8)

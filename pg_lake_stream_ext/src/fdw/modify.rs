@@ -1,17 +1,18 @@
-//! INSERT and COPY FROM: rows of the executor go to a [`TableWriter`].
+//! INSERT, UPDATE, DELETE and COPY FROM, row by row: what the executor computes goes to [`TableChanges`].
 //!
-//! The writer belongs to the query's memory context: whatever ends the query frees it, and with it its connection and files.
+//! They belong to the query's memory context: whatever ends the query frees them, and with them connections and files.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
 
 use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 
 use crate::catalog::lake_table::LakeTable;
 use crate::error::{LakeError, OrRaise, Result};
-use crate::fdw::open_writers::Registration;
+use crate::fdw::open_changes::Registration;
+use crate::fdw::row_id::RowIds;
 use crate::pg::tuple::Row;
-use crate::write::table_writer::TableWriter;
+use crate::write::table_changes::TableChanges;
 
 unsafe extern "C-unwind" {
     /// executor/execMain.c. Declared here without pgrx's guard, so that a violated constraint is reported with all its
@@ -32,18 +33,64 @@ unsafe extern "C-unwind" {
 
 /// What a table's part of a statement needs: `ri_FdwState`.
 struct ModifyState {
-    /// Declared first, so that it goes before the writer that it points to.
+    /// Declared first, so that it goes before the changes that it points to.
     _registration: Option<Registration>,
-    writer: Box<TableWriter>,
+    changes: Box<TableChanges>,
+    row_ids: RowIds,
+    /// Where the plan's rows carry the old row's identity and, if it is needed, the old row itself.
+    row_id_column: pg_sys::AttrNumber,
+    old_row_column: pg_sys::AttrNumber,
 }
 
-/// Lake tables take INSERT.
+/// Name of the identity's column in plans.
+const ROW_ID: &CStr = c"ctid";
+/// Name of the old row's column in plans, which core uses as well (`add_row_identity_columns`, optimizer/util/appendinfo.c).
+const OLD_ROW: &CStr = c"wholerow";
+
+/// Lake tables take INSERT, UPDATE and DELETE.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn is_foreign_rel_updatable(_rel: pg_sys::Relation) -> c_int {
-    1 << pg_sys::CmdType::CMD_INSERT
+    (1 << pg_sys::CmdType::CMD_INSERT)
+        | (1 << pg_sys::CmdType::CMD_UPDATE)
+        | (1 << pg_sys::CmdType::CMD_DELETE)
 }
 
-/// Refuses what an INSERT into a lake table cannot do.
+/// Asks for what identifies a row to change, and for the row itself where RETURNING wants a deleted one. UPDATEs, and
+/// tables with triggers, get it from core.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn add_foreign_update_targets(
+    root: *mut pg_sys::PlannerInfo,
+    rtindex: pg_sys::Index,
+    _target: *mut pg_sys::RangeTblEntry,
+    relation: pg_sys::Relation,
+) {
+    // SAFETY: the planner passes valid nodes; the variables are made in its memory context.
+    unsafe {
+        let row_id = pg_sys::makeVar(
+            rtindex as _,
+            pg_sys::SelfItemPointerAttributeNumber as pg_sys::AttrNumber,
+            pg_sys::TIDOID,
+            -1,
+            pg_sys::InvalidOid,
+            0,
+        );
+        pg_sys::add_row_identity_var(root, row_id, rtindex, ROW_ID.as_ptr());
+        let parse = &*(*root).parse;
+        if parse.commandType == pg_sys::CmdType::CMD_DELETE && !parse.returningList.is_null() {
+            let old_row = pg_sys::makeVar(
+                rtindex as _,
+                pg_sys::InvalidAttrNumber as pg_sys::AttrNumber,
+                (*(*relation).rd_rel).reltype,
+                -1,
+                pg_sys::InvalidOid,
+                0,
+            );
+            pg_sys::add_row_identity_var(root, old_row, rtindex, OLD_ROW.as_ptr());
+        }
+    }
+}
+
+/// Refuses what a statement cannot do to a lake table.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn plan_foreign_modify(
     _root: *mut pg_sys::PlannerInfo,
@@ -58,7 +105,7 @@ pub unsafe extern "C-unwind" fn plan_foreign_modify(
     std::ptr::null_mut()
 }
 
-/// Starts an INSERT statement's writer.
+/// Starts a statement's changes.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn begin_foreign_modify(
     state: *mut pg_sys::ModifyTableState,
@@ -69,7 +116,7 @@ pub unsafe extern "C-unwind" fn begin_foreign_modify(
 ) {
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0 {
         // SAFETY: the executor passes valid pointers, in the query's memory context.
-        unsafe { begin_writing((*state).ps.state, relation) }.or_raise();
+        unsafe { begin(state, (*state).operation, relation) }.or_raise();
     }
 }
 
@@ -85,23 +132,40 @@ pub unsafe extern "C-unwind" fn begin_foreign_insert(
         if !plan.is_null() && (*plan).operation == pg_sys::CmdType::CMD_UPDATE {
             LakeError::unsupported("cannot route tuples into foreign table to be updated").raise();
         }
-        begin_writing((*state).ps.state, relation).or_raise();
+        begin(state, pg_sys::CmdType::CMD_INSERT, relation).or_raise();
     }
 }
 
-unsafe fn begin_writing(
-    estate: *mut pg_sys::EState,
+unsafe fn begin(
+    state: *mut pg_sys::ModifyTableState,
+    operation: pg_sys::CmdType::Type,
     relation: *mut pg_sys::ResultRelInfo,
 ) -> Result<()> {
-    // SAFETY: the relation is open and locked by the executor. The box keeps the writer in place while the state moves.
+    // SAFETY: the relation is open and locked by the executor. The box keeps the changes in place while the state moves.
     unsafe {
-        let relid = (*(*relation).ri_RelationDesc).rd_id;
-        let mut writer = Box::new(TableWriter::new(LakeTable::open(relid)?)?);
-        let registration = has_after_triggers(relation)
-            .then(|| Registration::new(estate, NonNull::from(&mut *writer)));
+        let estate = (*state).ps.state;
+        let table = LakeTable::open((*(*relation).ri_RelationDesc).rd_id)?;
+        let is_insert = operation == pg_sys::CmdType::CMD_INSERT;
+        let is_update = operation == pg_sys::CmdType::CMD_UPDATE;
+        let mut changes = Box::new(match is_insert {
+            true => TableChanges::insert(table)?,
+            false => TableChanges::remove(table, estate, is_update)?,
+        });
+        let column = |name: &CStr| match is_insert {
+            true => 0,
+            false => {
+                let plan = (*(*state).ps.lefttree).plan;
+                pg_sys::ExecFindJunkAttributeInTlist((*plan).targetlist, name.as_ptr())
+            }
+        };
+        let registration = has_after_triggers(relation, operation)
+            .then(|| Registration::new(estate, NonNull::from(&mut *changes)));
         let state = ModifyState {
             _registration: registration,
-            writer,
+            row_ids: RowIds::new(changes.files()),
+            row_id_column: column(ROW_ID),
+            old_row_column: column(OLD_ROW),
+            changes,
         };
         (*relation).ri_FdwState = PgMemoryContexts::CurrentMemoryContext
             .leak_and_drop_on_delete(state)
@@ -110,12 +174,24 @@ unsafe fn begin_writing(
     Ok(())
 }
 
-unsafe fn has_after_triggers(relation: *mut pg_sys::ResultRelInfo) -> bool {
+unsafe fn has_after_triggers(
+    relation: *mut pg_sys::ResultRelInfo,
+    operation: pg_sys::CmdType::Type,
+) -> bool {
     // SAFETY: the callers'.
     unsafe {
-        let triggers = (*relation).ri_TrigDesc;
-        !triggers.is_null()
-            && ((*triggers).trig_insert_after_row || (*triggers).trig_insert_after_statement)
+        let Some(triggers) = (*relation).ri_TrigDesc.as_ref() else {
+            return false;
+        };
+        match operation {
+            pg_sys::CmdType::CMD_INSERT => {
+                triggers.trig_insert_after_row || triggers.trig_insert_after_statement
+            }
+            pg_sys::CmdType::CMD_UPDATE => {
+                triggers.trig_update_after_row || triggers.trig_update_after_statement
+            }
+            _ => triggers.trig_delete_after_row || triggers.trig_delete_after_statement,
+        }
     }
 }
 
@@ -128,8 +204,62 @@ pub unsafe extern "C-unwind" fn exec_foreign_insert(
     slot: *mut pg_sys::TupleTableSlot,
     _plan_slot: *mut pg_sys::TupleTableSlot,
 ) -> *mut pg_sys::TupleTableSlot {
-    // SAFETY: the executor passes valid pointers; core leaves these checks of foreign tables to the wrapper
-    // (ExecInsert, executor/nodeModifyTable.c).
+    // SAFETY: the executor passes valid pointers.
+    unsafe {
+        check_row(estate, relation, slot);
+        write_slot(relation, slot);
+    }
+    slot
+}
+
+/// Replaces a row, unless the statement has changed it before.
+///
+/// Not guarded as a whole, as above.
+pub unsafe extern "C-unwind" fn exec_foreign_update(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    plan_slot: *mut pg_sys::TupleTableSlot,
+) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: the executor passes valid pointers.
+    unsafe {
+        check_row(estate, relation, slot);
+        if !remove_row(relation, plan_slot) {
+            return std::ptr::null_mut();
+        }
+        write_slot(relation, slot);
+    }
+    slot
+}
+
+/// Removes a row, unless the statement has changed it before; the slot gets the old row if the plan has it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn exec_foreign_delete(
+    _estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    plan_slot: *mut pg_sys::TupleTableSlot,
+) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: the executor passes valid pointers; the state was set when the statement began.
+    unsafe {
+        if !remove_row(relation, plan_slot) {
+            return std::ptr::null_mut();
+        }
+        let state = &*(*relation).ri_FdwState.cast::<ModifyState>();
+        if state.old_row_column > 0 {
+            store_old_row(plan_slot, state.old_row_column, slot).or_raise();
+        }
+    }
+    slot
+}
+
+/// Checks a row's constraints: core leaves this to the wrapper (ExecInsert, executor/nodeModifyTable.c).
+unsafe fn check_row(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+) {
+    // SAFETY: the callers'.
     unsafe {
         let descriptor = (*(*relation).ri_RelationDesc).rd_att;
         if !(*descriptor).constr.is_null() {
@@ -138,9 +268,7 @@ pub unsafe extern "C-unwind" fn exec_foreign_insert(
         if (*(*(*relation).ri_RelationDesc).rd_rel).relispartition {
             ExecPartitionCheck(relation, slot, estate, true);
         }
-        write_slot(relation, slot);
     }
-    slot
 }
 
 #[pg_guard]
@@ -151,18 +279,63 @@ unsafe extern "C-unwind" fn write_slot(
     // SAFETY: the state was set when the statement began; the slot holds the row during this call.
     unsafe {
         let state = &mut *(*relation).ri_FdwState.cast::<ModifyState>();
-        state.writer.write_row(&Row::of_slot(slot)).or_raise();
+        state.changes.write_row(&Row::of_slot(slot)).or_raise();
     }
 }
 
-/// Ends an INSERT statement: the last file is finished and all are entered in the catalog.
+/// Removes the row that a row of the plan identifies; false if it was removed before.
+#[pg_guard]
+unsafe extern "C-unwind" fn remove_row(
+    relation: *mut pg_sys::ResultRelInfo,
+    plan_slot: *mut pg_sys::TupleTableSlot,
+) -> bool {
+    // SAFETY: the state was set when the statement began; a `tid` datum points to an ItemPointerData.
+    unsafe {
+        let state = &mut *(*relation).ri_FdwState.cast::<ModifyState>();
+        let mut is_null = true;
+        let row_id = pg_sys::ExecGetJunkAttribute(plan_slot, state.row_id_column, &mut is_null);
+        if is_null {
+            LakeError::internal("ctid is NULL").raise();
+        }
+        let row_id = *row_id.cast_mut_ptr::<pg_sys::ItemPointerData>();
+        let (file, position) = state.row_ids.unpack(row_id);
+        state.changes.remove_row(file, position)
+    }
+}
+
+/// Puts the old row, a composite value of the plan's row, into a slot.
+unsafe fn store_old_row(
+    plan_slot: *mut pg_sys::TupleTableSlot,
+    column: pg_sys::AttrNumber,
+    slot: *mut pg_sys::TupleTableSlot,
+) -> Result<()> {
+    // SAFETY: the callers'; the composite lives as long as the plan's row, and the tuple is copied into the slot.
+    unsafe {
+        let mut is_null = true;
+        let row = pg_sys::ExecGetJunkAttribute(plan_slot, column, &mut is_null);
+        if is_null {
+            return Err(LakeError::internal("wholerow is NULL"));
+        }
+        let header = pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
+            t_data: header,
+            ..Default::default()
+        };
+        pg_sys::ExecForceStoreHeapTuple(&mut tuple, slot, false);
+        pg_sys::ExecMaterializeSlot(slot);
+    }
+    Ok(())
+}
+
+/// Ends a statement: the last files are finished and all are entered in the catalog.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn end_foreign_modify(
     _estate: *mut pg_sys::EState,
     relation: *mut pg_sys::ResultRelInfo,
 ) {
     // SAFETY: as above; after EXPLAIN there is no state.
-    unsafe { finish_writing(relation) }.or_raise();
+    unsafe { finish(relation) }.or_raise();
 }
 
 /// Ends a COPY FROM.
@@ -172,18 +345,18 @@ pub unsafe extern "C-unwind" fn end_foreign_insert(
     relation: *mut pg_sys::ResultRelInfo,
 ) {
     // SAFETY: as above.
-    unsafe { finish_writing(relation) }.or_raise();
+    unsafe { finish(relation) }.or_raise();
 }
 
-unsafe fn finish_writing(relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
+unsafe fn finish(relation: *mut pg_sys::ResultRelInfo) -> Result<()> {
     // SAFETY: the callers'.
     match unsafe { (*relation).ri_FdwState.cast::<ModifyState>().as_mut() } {
-        Some(state) => state.writer.finish(),
+        Some(state) => state.changes.finish(),
         None => Ok(()),
     }
 }
 
-/// EXPLAIN of an INSERT: which engine writes, and how the rows get there.
+/// EXPLAIN of a change: which engine writes, and how the rows get there.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn explain_foreign_modify(
     _state: *mut pg_sys::ModifyTableState,

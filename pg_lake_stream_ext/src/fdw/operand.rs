@@ -102,6 +102,17 @@ impl Operand {
         })
     }
 
+    /// What an expression with columns comes to.
+    pub fn computed(sql: Sql, value_type: ValueType) -> Self {
+        Self {
+            sql,
+            value_type,
+            kind: OperandKind::Column,
+            digits: Digits::default(),
+            zero: false,
+        }
+    }
+
     /// A constant of a type, or NULL.
     ///
     /// # Safety
@@ -184,8 +195,9 @@ fn is_text_comparable(comparison: Comparison, collation: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether a collation orders text by its bytes.
 #[cfg(not(feature = "pg18"))]
-fn is_c_collation(collation: pg_sys::Oid) -> bool {
+pub fn is_c_collation(collation: pg_sys::Oid) -> bool {
     unsafe extern "C-unwind" {
         // utils/adt/pg_locale.c; not in pgrx's bindings.
         fn lc_collate_is_c(collation: pg_sys::Oid) -> bool;
@@ -196,7 +208,7 @@ fn is_c_collation(collation: pg_sys::Oid) -> bool {
 
 /// PostgreSQL 18 has no function that tells; the two collations that are C in every database are known by their OIDs.
 #[cfg(feature = "pg18")]
-fn is_c_collation(collation: pg_sys::Oid) -> bool {
+pub fn is_c_collation(collation: pg_sys::Oid) -> bool {
     /// `C_COLLATION_OID` and `POSIX_COLLATION_OID` (catalog/pg_collation.dat).
     const C_COLLATIONS: [u32; 2] = [950, 951];
     C_COLLATIONS.contains(&collation.to_u32())

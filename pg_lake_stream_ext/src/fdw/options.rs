@@ -12,6 +12,10 @@ use crate::error::{LakeError, OrRaise, Result};
 pub struct TableOptions {
     /// Where the table lives; without it, below `pg_lake_iceberg.default_location_prefix`.
     pub location: Option<String>,
+    /// Whether the background worker vacuums the table.
+    pub autovacuum_enabled: Option<bool>,
+    /// Seconds after which snapshots expire; without it, `pg_lake_iceberg.max_snapshot_age`.
+    pub max_snapshot_age: Option<i64>,
 }
 
 /// The options of an existing lake table.
@@ -25,18 +29,21 @@ pub fn of_table(relid: pg_sys::Oid) -> Result<TableOptions> {
 unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
     let mut parsed = TableOptions::default();
     // SAFETY: the caller's; names and values are C strings.
-    for (name, value) in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }
-        .iter_ptr()
+    for option in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }.iter_ptr() {
         // SAFETY: as above.
-        .map(|option| unsafe {
+        let (name, value) = unsafe {
             (
                 CStr::from_ptr((*option).defname).to_string_lossy(),
                 CStr::from_ptr(pg_sys::defGetString(option)).to_string_lossy(),
             )
-        })
-    {
+        };
         match name.as_ref() {
             "location" => parsed.location = Some(location::normalize(&value)?),
+            "autovacuum_enabled" => {
+                // SAFETY: as above; raises for anything but a boolean.
+                parsed.autovacuum_enabled = Some(unsafe { pg_sys::defGetBoolean(option) });
+            }
+            "max_snapshot_age" => parsed.max_snapshot_age = Some(seconds(&name, &value)?),
             "catalog" if value == "postgres" => {}
             "catalog" => {
                 return Err(LakeError::unsupported(format!(
@@ -49,11 +56,23 @@ unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
                     PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME,
                     format!("invalid option \"{name}\""),
                 )
-                .hint("Valid options in this context are: location, catalog"));
+                .hint("Valid options in this context are: location, autovacuum_enabled, max_snapshot_age, catalog"));
             }
         }
     }
     Ok(parsed)
+}
+
+/// A number of seconds.
+fn seconds(name: &str, value: &str) -> Result<i64> {
+    let seconds = value.parse().ok().filter(|seconds| (0..=i64::from(i32::MAX)).contains(seconds));
+    seconds.ok_or_else(|| {
+        LakeError::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("invalid value for option \"{name}\": \"{value}\""),
+        )
+        .detail("Valid values are numbers of seconds from 0 to 2147483647.")
+    })
 }
 
 /// Tells fmgr that [`pg_lake_iceberg_validator`] has the version-1 calling convention.

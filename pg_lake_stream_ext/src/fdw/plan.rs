@@ -8,6 +8,7 @@ use crate::catalog::files;
 use crate::error::{LakeError, OrRaise, Result};
 use crate::fdw::deparse::Deparser;
 use crate::fdw::scan_query::ScanQuery;
+use crate::pg::spi::Visibility;
 
 /// Cost of sending a query and waiting for its first row, as `postgres_fdw` takes it (`DEFAULT_FDW_STARTUP_COST`). It also
 /// keeps a scan from the inner side of a nested loop without a Materialize above it.
@@ -32,13 +33,14 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     // SAFETY: the planner passes valid nodes.
     unsafe {
         refuse_row_locks(root, &*baserel).or_raise();
-        refuse_system_columns(&*baserel, foreigntableid).or_raise();
-        let (rows, _) = files::totals(foreigntableid).or_raise();
+        refuse_system_columns(root, &*baserel, foreigntableid).or_raise();
+        let files = files::live(foreigntableid, Visibility::Query).or_raise();
+        let rows = files.iter().map(|file| file.live_rows()).sum::<u64>() as f64;
         let baserel = &mut *baserel;
-        baserel.tuples = rows as f64;
+        baserel.tuples = rows;
         pg_sys::set_baserel_size_estimates(root, baserel);
         let width = (*baserel.reltarget).width.max(1);
-        baserel.pages = ((rows as f64 * f64::from(width)) / PAGE_BYTES)
+        baserel.pages = ((rows * f64::from(width)) / PAGE_BYTES)
             .ceil()
             .min(f64::from(u32::MAX)) as pg_sys::BlockNumber;
     }
@@ -135,6 +137,8 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         let query = ScanQuery {
             columns: needed_columns(&*baserel, foreigntableid, local),
             conditions: split.conditions,
+            with_positions: wants_row_ids(&*baserel),
+            change: None,
         };
         let mut params = PgList::<pg_sys::Node>::new();
         split
@@ -218,6 +222,19 @@ unsafe fn needed_columns(
     }
 }
 
+/// Whether the plan needs the rows' identities: it changes the table.
+///
+/// # Safety
+/// Valid nodes of the planner.
+unsafe fn wants_row_ids(baserel: &pg_sys::RelOptInfo) -> bool {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let mut used = std::ptr::null_mut();
+        pg_sys::pull_varattnos((*baserel.reltarget).exprs.cast(), baserel.relid, &mut used);
+        is_used(used, pg_sys::SelfItemPointerAttributeNumber as i16)
+    }
+}
+
 /// Whether a set made by `pull_varattnos` names this attribute; 0 is the whole row.
 ///
 /// # Safety
@@ -256,18 +273,38 @@ unsafe fn refuse_row_locks(
     Ok(())
 }
 
-/// System columns other than `tableoid`, which the executor knows: a row in a Parquet file has none.
+/// System columns other than `tableoid`, which the executor knows: a row in a Parquet file has none. The `ctid` that a change
+/// of the table asks for is ours.
 ///
 /// # Safety
 /// Valid nodes of the planner.
-unsafe fn refuse_system_columns(baserel: &pg_sys::RelOptInfo, relid: pg_sys::Oid) -> Result<()> {
+unsafe fn refuse_system_columns(
+    root: *mut pg_sys::PlannerInfo,
+    baserel: &pg_sys::RelOptInfo,
+    relid: pg_sys::Oid,
+) -> Result<()> {
     // SAFETY: pull_varattnos takes any expression or list of them. The functions return C strings or null, and system
     // attributes have valid definitions.
     unsafe {
         let mut used = std::ptr::null_mut();
-        pg_sys::pull_varattnos((*baserel.reltarget).exprs.cast(), baserel.relid, &mut used);
-        for info in PgList::<pg_sys::RestrictInfo>::from_pg(baserel.baserestrictinfo).iter_ptr() {
-            pg_sys::pull_varattnos((*info).clause.cast(), baserel.relid, &mut used);
+        let mut collect = |node: *mut pg_sys::Node| {
+            pg_sys::pull_varattnos(node, baserel.relid, &mut used);
+        };
+        let parse = &*(*root).parse;
+        if pg_sys::bms_is_member(baserel.relid as i32, (*root).all_result_relids) {
+            collect(parse.returningList.cast());
+            for target in PgList::<pg_sys::TargetEntry>::from_pg(parse.targetList).iter_ptr() {
+                if !(*target).resjunk {
+                    collect((*target).expr.cast());
+                }
+            }
+        } else {
+            collect((*baserel.reltarget).exprs.cast());
+        }
+        for clauses in [baserel.baserestrictinfo, baserel.joininfo] {
+            for info in PgList::<pg_sys::RestrictInfo>::from_pg(clauses).iter_ptr() {
+                collect((*info).clause.cast());
+            }
         }
         let system = (pg_sys::FirstLowInvalidHeapAttributeNumber + 1) as i16..0;
         for attnum in system.filter(|attnum| i32::from(*attnum) != pg_sys::TableOidAttributeNumber)

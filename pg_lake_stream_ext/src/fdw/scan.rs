@@ -3,17 +3,24 @@
 //! The state is owned by the query's memory context, so that whatever ends the query (the last row, LIMIT, an error, a
 //! closed cursor) also gives the connection back, or closes it when the server is still sending.
 
+use std::collections::HashMap;
+
 use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 
-use crate::catalog::files::{self, ScanFile};
+use crate::catalog::files::{self, LiveFile};
 use crate::error::{LakeError, OrRaise, Result};
 use crate::fdw::decode::Decoder;
 use crate::fdw::literal::{self, ValueType};
 use crate::fdw::operand;
+use crate::fdw::prune::{Pruner, Verdict};
+use crate::fdw::row_id::RowIds;
 use crate::fdw::row_memory::RowMemory;
 use crate::fdw::scan_query::{Audience, ParamValue, ScanQuery};
+use crate::live_rows::LiveRows;
+use crate::pg::spi::Visibility;
 use crate::pgduck::pool::{self, PooledConnection};
-use crate::types;
+use crate::pgduck::result::PgResult;
+use crate::{guc, types};
 
 /// What a scan holds between its callbacks.
 pub struct ScanState {
@@ -21,7 +28,13 @@ pub struct ScanState {
     /// The query.
     pub query: ScanQuery,
     /// The query's files; `None` until they are needed. They stay the same in a rescan, which has the same snapshot.
-    files: Option<Vec<ScanFile>>,
+    files: Option<Vec<LiveFile>>,
+    /// Chooses among them.
+    pruner: Pruner,
+    /// Places of the files that the last execution has read.
+    chosen: Option<Vec<usize>>,
+    /// Of a table whose rows are to be changed: which of the files the query numbers 0, 1, ….
+    numbering: Vec<usize>,
     params: Vec<Param>,
     /// One a column of the query: where its value goes in the slot, and how it is read.
     columns: Vec<(usize, Decoder)>,
@@ -52,7 +65,7 @@ struct Param {
 impl ScanState {
     /// # Safety
     /// `node` is a scan that is being initialised, in the query's memory context.
-    unsafe fn new(node: *mut pg_sys::ForeignScanState) -> Result<Self> {
+    unsafe fn new(node: *mut pg_sys::ForeignScanState, is_explained: bool) -> Result<Self> {
         // SAFETY: the plan is ours; the relation is open and locked for as long as the query runs.
         unsafe {
             let plan: *mut pg_sys::ForeignScan = (*node).ss.ps.plan.cast();
@@ -80,10 +93,18 @@ impl ScanState {
                     type_oid: pg_sys::exprType(node),
                 })
                 .collect();
+            let conditions = pg_sys::list_concat_copy(
+                (*plan).fdw_recheck_quals,
+                (*plan).scan.plan.qual,
+            );
+            let pruner = Pruner::new(conditions, (*plan).scan.scanrelid, node.cast(), is_explained);
             Ok(Self {
                 relid: (*relation).rd_id,
                 query,
                 files: None,
+                pruner,
+                chosen: None,
+                numbering: Vec::new(),
                 params,
                 columns,
                 width: attributes.len(),
@@ -105,15 +126,109 @@ impl ScanState {
 
     /// Whether any execution has begun.
     pub fn was_started(&self) -> bool {
-        self.files.is_some()
+        self.chosen.is_some()
     }
 
-    /// The table's files that the query sees.
-    pub fn files(&mut self) -> Result<&[ScanFile]> {
+    /// Reads which files the query sees.
+    fn load_files(&mut self) -> Result<()> {
         if self.files.is_none() {
-            self.files = Some(files::visible(self.relid)?);
+            self.files = Some(files::live(self.relid, Visibility::Query)?);
         }
-        Ok(self.files.as_deref().unwrap_or_default())
+        Ok(())
+    }
+
+    /// Chooses the files that the query must read: places in the list of all that it sees.
+    ///
+    /// # Safety
+    /// `context` is the scan's expression context.
+    unsafe fn choose_files(&mut self, context: *mut pg_sys::ExprContext) -> Result<Vec<usize>> {
+        self.load_files()?;
+        let Self {
+            files,
+            pruner,
+            relid,
+            ..
+        } = self;
+        let files = files.as_deref().unwrap_or_default();
+        if !guc::enable_data_file_pruning() {
+            return Ok((0..files.len()).collect());
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { pruner.start(*relid, context)? };
+        Ok(files
+            .iter()
+            .enumerate()
+            .filter(|(_, file)| pruner.verdict(&file.data) != Verdict::None)
+            .map(|(place, _)| place)
+            .collect())
+    }
+
+    /// Divides the files for a change: those in which some rows may be meant, and those in which all are.
+    ///
+    /// # Safety
+    /// As for [`Self::choose_files`].
+    pub unsafe fn decide_files(
+        &mut self,
+        context: *mut pg_sys::ExprContext,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
+        // SAFETY: as promised by the caller.
+        let chosen = unsafe { self.choose_files(context)? };
+        self.chosen = Some(chosen.clone());
+        let Self { files, pruner, .. } = self;
+        let files = files.as_deref().unwrap_or_default();
+        let is_covered = |place: &usize| {
+            guc::enable_data_file_pruning()
+                && pruner.verdict(&files[*place].data) == Verdict::All
+        };
+        let (covered, undecided) = chosen.into_iter().partition(is_covered);
+        Ok((undecided, covered))
+    }
+
+    /// The table.
+    pub fn relid(&self) -> pg_sys::Oid {
+        self.relid
+    }
+
+    /// The files that the query sees; they have been chosen from.
+    pub fn files(&self) -> &[LiveFile] {
+        self.files.as_deref().unwrap_or_default()
+    }
+
+    /// The values of the parameters.
+    ///
+    /// # Safety
+    /// `context` is the scan's expression context.
+    pub unsafe fn evaluate_params(
+        &self,
+        context: *mut pg_sys::ExprContext,
+    ) -> Result<Vec<ParamValue>> {
+        self.params
+            .iter()
+            // SAFETY: expressions of this scan.
+            .map(|param| unsafe { param.evaluate(context) })
+            .collect()
+    }
+
+    /// The files that the last execution has read or, if there was none, that one would read; and the number of all.
+    ///
+    /// # Safety
+    /// As for [`Self::choose_files`]. Before an execution, only if the scan was initialised for EXPLAIN.
+    pub unsafe fn explain_files(
+        &mut self,
+        context: *mut pg_sys::ExprContext,
+    ) -> Result<(Vec<usize>, usize)> {
+        let chosen = match self.chosen.clone() {
+            Some(chosen) => chosen,
+            // SAFETY: as promised by the caller.
+            None => unsafe { self.choose_files(context)? },
+        };
+        Ok((chosen, self.files.as_ref().map_or(0, Vec::len)))
+    }
+
+    /// The live rows of files of this scan.
+    pub fn live_rows(&self, places: &[usize]) -> LiveRows<'_> {
+        let files = self.files.as_deref().unwrap_or_default();
+        LiveRows::of(places.iter().map(|place| &files[*place]))
     }
 
     /// Sends the query, if there is anything to read.
@@ -121,20 +236,36 @@ impl ScanState {
     /// # Safety
     /// `context` is the scan's expression context.
     unsafe fn start(&mut self, context: *mut pg_sys::ExprContext) -> Result<Progress> {
-        if self.files()?.is_empty() {
+        // SAFETY: as promised by the caller.
+        let chosen = unsafe { self.choose_files(context)? };
+        self.chosen = Some(chosen.clone());
+        if chosen.is_empty() {
             return Ok(Progress::Done);
         }
-        let values: Vec<ParamValue> = self
-            .params
-            .iter()
-            // SAFETY: expressions of this scan.
-            .map(|param| unsafe { param.evaluate(context) })
-            .collect::<Result<_>>()?;
-        let files = self.files.as_deref().unwrap_or_default();
-        let sql = self.query.text(files, Audience::Server(&values));
+        // SAFETY: as promised by the caller.
+        let values = unsafe { self.evaluate_params(context)? };
+        let all = self.files.as_deref().unwrap_or_default();
+        let rows = LiveRows::of(chosen.iter().map(|place| &all[*place]));
+        if !self.query.returns_rows() && self.query.conditions.is_empty() {
+            let count = rows.files().iter().map(|file| file.live_rows()).sum();
+            self.rows_fetched += count;
+            return Ok(Progress::Counting(count));
+        }
+        let sql = self.query.text(&rows, Audience::Server(&values));
+        if self.query.with_positions {
+            let places: HashMap<i64, usize> = chosen
+                .iter()
+                .map(|place| (all[*place].data.id, *place))
+                .collect();
+            self.numbering = rows
+                .files()
+                .iter()
+                .map(|file| places[&file.data.id])
+                .collect();
+        }
         let mut connection = pool::acquire()?;
         connection.start_rows(&sql, &[])?;
-        if !self.columns.is_empty() {
+        if self.query.returns_rows() {
             return Ok(Progress::Fetching(connection));
         }
         let mut count = 0;
@@ -178,6 +309,12 @@ impl ScanState {
                         nulls[*position] = false;
                     }
                 }
+                if self.query.with_positions {
+                    let files = self.files.as_ref().map_or(0, Vec::len);
+                    let id = row_id(&result, self.columns.len(), &self.numbering, files)?;
+                    // SAFETY: the slot is valid.
+                    unsafe { (*slot).tts_tid = id };
+                }
             }
             Progress::Counting(0) => {
                 self.progress = Progress::Done;
@@ -194,6 +331,24 @@ impl ScanState {
         unsafe { pg_sys::ExecStoreVirtualTuple(slot) };
         Ok(())
     }
+}
+
+/// The identity of a row, from the two columns that follow the table's.
+fn row_id(
+    row: &PgResult,
+    column: usize,
+    numbering: &[usize],
+    files: usize,
+) -> Result<pg_sys::ItemPointerData> {
+    let number = |column: usize| {
+        let bytes = row.bytes(0, column)?.try_into().ok()?;
+        Some(u64::from_be_bytes(bytes))
+    };
+    let unexpected = || LakeError::internal("pgduck_server returned a row without its position");
+    let file = number(column).ok_or_else(unexpected)? as usize;
+    let position = number(column + 1).ok_or_else(unexpected)?;
+    let place = *numbering.get(file).ok_or_else(unexpected)?;
+    RowIds::new(files).pack(place, position)
 }
 
 impl Param {
@@ -260,16 +415,27 @@ unsafe fn row_of<'a>(
 #[pg_guard]
 pub unsafe extern "C-unwind" fn begin_foreign_scan(
     node: *mut pg_sys::ForeignScanState,
-    _eflags: i32,
+    eflags: i32,
 ) {
+    // SAFETY: the executor's node, whose plan is ours.
+    unsafe { begin(node, eflags) }.or_raise();
+}
+
+/// Makes the state of a scan, or of a change that the server does.
+///
+/// # Safety
+/// Called while the executor initialises the node.
+pub unsafe fn begin(node: *mut pg_sys::ForeignScanState, eflags: i32) -> Result<()> {
     // SAFETY: the executor initialises the node in the query's memory context (InitPlan, executor/execMain.c), which
     // then owns the state.
     unsafe {
-        let state = ScanState::new(node).or_raise();
+        let is_explained = eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0;
+        let state = ScanState::new(node, is_explained)?;
         (*node).fdw_state = PgMemoryContexts::CurrentMemoryContext
             .leak_and_drop_on_delete(state)
             .cast();
     }
+    Ok(())
 }
 
 /// `IterateForeignScan`: the next row. Called in the per-tuple memory context, which lives until the next call.

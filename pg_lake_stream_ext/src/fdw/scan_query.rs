@@ -4,11 +4,10 @@ use std::ffi::{CStr, CString};
 use std::fmt::Write;
 
 use lake_iceberg::table_schema::quote_identifier;
-use pgduck_protocol::sql::quote_literal;
 use pgrx::pg_sys;
 
-use crate::catalog::files::ScanFile;
 use crate::error::{LakeError, Result};
+use crate::live_rows::{LiveRows, Selection};
 
 /// A piece of a condition's SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +55,6 @@ pub enum Audience<'a> {
     User,
 }
 
-/// Files that EXPLAIN names before it goes over to counting.
-const FILES_SHOWN: usize = 10;
-
 /// One table's scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanQuery {
@@ -66,6 +62,19 @@ pub struct ScanQuery {
     pub columns: Vec<(i16, String)>,
     /// Conditions that the server evaluates; all must hold.
     pub conditions: Vec<Sql>,
+    /// Whether the rows' files and positions are fetched as well, after the columns.
+    pub with_positions: bool,
+    /// What the server does to the rows, instead of returning them.
+    pub change: Option<Change>,
+}
+
+/// A DELETE or UPDATE that the server does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Whether its number of rows is the command's.
+    pub sets_tag: bool,
+    /// New values by column name; none in a DELETE.
+    pub values: Option<Vec<(String, Sql)>>,
 }
 
 impl From<String> for Sql {
@@ -106,7 +115,8 @@ impl Sql {
         sql
     }
 
-    fn write(&self, audience: Audience<'_>, out: &mut String) {
+    /// Appends the text.
+    pub fn write(&self, audience: Audience<'_>, out: &mut String) {
         for piece in &self.pieces {
             match piece {
                 Piece::Sql(text) => out.push_str(text),
@@ -161,46 +171,64 @@ pub fn in_list(operand: &str, negated: bool, elements: &[String]) -> String {
 }
 
 impl ScanQuery {
-    /// The text of the query over some files.
-    ///
-    /// Files are given one by one, so that no other file of the directory is read; nothing is taken from their paths.
-    pub fn text(&self, files: &[ScanFile], audience: Audience<'_>) -> String {
-        let mut sql = "SELECT ".to_owned();
-        if self.columns.is_empty() {
-            sql.push_str("count(*)");
+    /// All conditions; empty if there are none.
+    pub fn condition(&self, audience: Audience<'_>) -> String {
+        let mut condition = String::new();
+        for (position, sql) in self.conditions.iter().enumerate() {
+            condition.push_str(if position == 0 { "" } else { " AND " });
+            sql.write(audience, &mut condition);
         }
-        for (position, (_, name)) in self.columns.iter().enumerate() {
-            sql.push_str(if position == 0 { "" } else { ", " });
-            sql.push_str(&quote_identifier(name));
-        }
-        sql.push_str(" FROM read_parquet([");
-        let shown = match audience {
-            Audience::Server(_) => files.len(),
-            Audience::User => files.len().min(FILES_SHOWN),
+        condition
+    }
+
+    /// The text of the query over the live rows of some files.
+    pub fn text(&self, rows: &LiveRows<'_>, audience: Audience<'_>) -> String {
+        let condition = self.condition(audience);
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(_, name)| quote_identifier(name))
+            .collect();
+        let names = names.join(", ");
+        let list = match self.returns_rows() {
+            true => names.as_str(),
+            false => "1",
         };
-        for (position, file) in files[..shown].iter().enumerate() {
-            sql.push_str(if position == 0 { "" } else { ", " });
-            sql.push_str(&quote_literal(&file.path));
+        let selection = Selection {
+            list,
+            with_positions: self.with_positions,
+            condition: &condition,
+        };
+        let rows = match audience {
+            Audience::Server(_) => rows.select(selection),
+            Audience::User => rows.select_for_people(selection),
+        };
+        match self.returns_rows() {
+            true => rows,
+            false => format!("SELECT count(*) FROM ({rows})"),
         }
-        if shown < files.len() {
-            let _ = write!(sql, ", … {} more", files.len() - shown);
-        }
-        sql.push_str("], hive_partitioning=false)");
-        for (position, condition) in self.conditions.iter().enumerate() {
-            sql.push_str(if position == 0 { " WHERE " } else { " AND " });
-            condition.write(audience, &mut sql);
-        }
-        sql
+    }
+
+    /// Whether rows are fetched, rather than counted.
+    pub fn returns_rows(&self) -> bool {
+        !self.columns.is_empty() || self.with_positions
     }
 
     /// The query as a list of one String node, which plans can copy and print.
     pub fn to_plan(&self) -> Result<*mut pg_sys::List> {
-        let conditions: Vec<Vec<_>> = self
-            .conditions
-            .iter()
-            .map(|sql| sql.pieces.iter().map(encode_piece).collect())
-            .collect();
-        let json = serde_json::to_string(&(&self.columns, conditions)).map_err(|_| broken())?;
+        let encode = |sql: &Sql| -> Vec<_> { sql.pieces.iter().map(encode_piece).collect() };
+        let conditions: Vec<Vec<_>> = self.conditions.iter().map(encode).collect();
+        let change = self.change.as_ref().map(|change| {
+            let values = change.values.as_ref().map(|values| {
+                let values = values.iter();
+                values
+                    .map(|(column, sql)| (column, encode(sql)))
+                    .collect::<Vec<_>>()
+            });
+            (change.sets_tag, values)
+        });
+        let query = (&self.columns, conditions, self.with_positions, change);
+        let json = serde_json::to_string(&query).map_err(|_| broken())?;
         let json = CString::new(json).map_err(|_| broken())?;
         // SAFETY: pstrdup copies the string into the planner's context, where the node and the list are made as well.
         unsafe {
@@ -219,20 +247,37 @@ impl ScanQuery {
             let node: *mut pg_sys::String = pg_sys::list_nth(list, 0).cast();
             CStr::from_ptr((*node).sval)
         };
-        let (columns, conditions): (Vec<(i16, String)>, Vec<Vec<EncodedPiece>>) =
+        let (columns, conditions, with_positions, change): EncodedQuery =
             serde_json::from_slice(json.to_bytes()).map_err(|_| broken())?;
-        let conditions = conditions
-            .into_iter()
-            .map(|pieces| Sql {
-                pieces: pieces.into_iter().map(decode_piece).collect(),
-            })
-            .collect();
+        let decode = |pieces: Vec<EncodedPiece>| Sql {
+            pieces: pieces.into_iter().map(decode_piece).collect(),
+        };
+        let conditions = conditions.into_iter().map(decode).collect();
+        let change = change.map(|(sets_tag, values)| Change {
+            sets_tag,
+            values: values.map(|values| {
+                let values = values.into_iter();
+                values
+                    .map(|(column, pieces)| (column, decode(pieces)))
+                    .collect()
+            }),
+        });
         Ok(Self {
             columns,
             conditions,
+            with_positions,
+            change,
         })
     }
 }
+
+/// A query as it is kept.
+type EncodedQuery = (
+    Vec<(i16, String)>,
+    Vec<Vec<EncodedPiece>>,
+    bool,
+    Option<(bool, Option<Vec<(String, Vec<EncodedPiece>)>>)>,
+);
 
 /// A piece as it is kept: text or operand, parameter number, and for arrays whether negated.
 type EncodedPiece = (String, Option<usize>, Option<bool>);

@@ -62,10 +62,7 @@ fn list_files(metadata_uri: &str) -> Result<Vec<FileEntry>> {
     let mut files = Vec::new();
     for manifest in lake_iceberg::list_manifests(&object::read(&manifest_list)?)? {
         let content = object::read(&manifest.manifest_path)?;
-        files.extend(lake_iceberg::list_manifest_files(
-            &manifest.manifest_path,
-            &content,
-        )?);
+        files.extend(lake_iceberg::list_manifest_files(&manifest, &content)?);
     }
     Ok(files)
 }

@@ -1,4 +1,4 @@
-//! The executor's finish hook: AFTER triggers see the rows that their statement has written.
+//! The executor's finish hook: AFTER triggers see what their statement has changed.
 //!
 //! PostgreSQL fires them in `ExecutorFinish`, before the foreign-data wrapper is told that the statement is over
 //! (`EndForeignModify`, in `ExecutorEnd`). Tables with such triggers are therefore written out first.
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::OrRaise;
-use crate::fdw::open_writers;
+use crate::fdw::open_changes;
 
 static PREVIOUS: OnceLock<pg_sys::ExecutorFinish_hook_type> = OnceLock::new();
 
@@ -29,7 +29,7 @@ unsafe extern "C-unwind" {
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: PostgreSQL's argument, passed on as it is.
     unsafe {
-        if open_writers::any() {
+        if open_changes::any() {
             write_out((*query).estate);
         }
         match PREVIOUS.get() {
@@ -41,5 +41,5 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn write_out(estate: *mut pg_sys::EState) {
-    open_writers::write_out(estate).or_raise();
+    open_changes::write_out(estate).or_raise();
 }

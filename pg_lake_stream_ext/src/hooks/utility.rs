@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use pgrx::{pg_guard, pg_sys};
 
-use crate::ddl::{alter_table, as_foreign_table, create_table, create_table_as};
+use crate::ddl::{alter_table, as_foreign_table, create_table, create_table_as, vacuum};
 use crate::error::OrRaise;
 
 static PREVIOUS: OnceLock<pg_sys::ProcessUtility_hook_type> = OnceLock::new();
@@ -60,7 +60,15 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: PostgreSQL's arguments are valid, and are passed on as they are.
     unsafe {
         if is_of_interest((*statement).utilityStmt) {
-            decide(query_string, params, completion, (&raw mut decision).cast());
+            let is_top_level =
+                context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+            decide(
+                query_string,
+                is_top_level,
+                params,
+                completion,
+                (&raw mut decision).cast(),
+            );
         }
         if !decision.statement.is_null() {
             let next = match PREVIOUS.get() {
@@ -97,12 +105,14 @@ unsafe fn is_of_interest(node: *mut pg_sys::Node) -> bool {
             | pg_sys::NodeTag::T_RenameStmt
             | pg_sys::NodeTag::T_DropStmt
             | pg_sys::NodeTag::T_CommentStmt
+            | pg_sys::NodeTag::T_VacuumStmt
     )
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn decide(
     query_string: *const c_char,
+    is_top_level: bool,
     params: pg_sys::ParamListInfo,
     completion: *mut pg_sys::QueryCompletion,
     decision: *mut c_void,
@@ -149,6 +159,15 @@ unsafe extern "C-unwind" fn decide(
             }
             pg_sys::NodeTag::T_CommentStmt => {
                 decision.statement = as_foreign_table::rewrite_comment(decision.statement);
+            }
+            pg_sys::NodeTag::T_VacuumStmt => {
+                if let Some(work) = vacuum::split(&mut decision.statement).or_raise() {
+                    pg_sys::PreventInTransactionBlock(is_top_level, c"VACUUM".as_ptr());
+                    vacuum::run(&work).or_raise();
+                    if !work.has_others {
+                        decision.statement = std::ptr::null_mut();
+                    }
+                }
             }
             pg_sys::NodeTag::T_RenameStmt => alter_table::check_rename(node.cast()).or_raise(),
             _ => {}

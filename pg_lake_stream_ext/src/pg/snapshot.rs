@@ -23,3 +23,10 @@ impl Drop for ActiveSnapshot {
         }
     }
 }
+
+/// Runs `work` with an active snapshot: the one there is, or the transaction's.
+pub fn with_active<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain read.
+    let _pushed = (!unsafe { pg_sys::ActiveSnapshotSet() }).then(ActiveSnapshot::push);
+    work()
+}

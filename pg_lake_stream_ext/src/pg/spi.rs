@@ -234,3 +234,21 @@ impl Drop for AsOwner {
         }
     }
 }
+
+/// The columns of a row, whose number the statement says.
+pub fn columns<const N: usize>(row: Row) -> Result<[Option<String>; N]> {
+    row.try_into()
+        .map_err(|_| LakeError::internal("catalog row with another number of columns"))
+}
+
+/// A value that is not NULL.
+pub fn value(value: Option<String>) -> Result<String> {
+    value.ok_or_else(|| LakeError::internal("unexpected NULL in a catalog row"))
+}
+
+/// A number that is not NULL.
+pub fn number<T: std::str::FromStr>(text: Option<String>) -> Result<T> {
+    value(text)?
+        .parse()
+        .map_err(|_| LakeError::internal("unexpected number in a catalog row"))
+}

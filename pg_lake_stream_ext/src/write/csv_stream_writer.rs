@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::pgduck::pool::{self, PooledConnection};
 use crate::pgduck::result::PgResult;
-use crate::write::data_file_copy::DataFileCopy;
+use crate::write::csv_copy::CsvCopy;
 use crate::write::row_sink::RowSink;
 
 /// A stream to the server. Dropped before [`RowSink::finish`] it closes its connection without CopyDone, and the server
@@ -14,7 +14,7 @@ pub struct CsvStreamWriter {
 
 impl CsvStreamWriter {
     /// Sends the RECEIVE and waits until the server asks for data.
-    pub fn open(copy: &DataFileCopy) -> Result<Self> {
+    pub fn open(copy: &CsvCopy) -> Result<Self> {
         let mut connection = pool::acquire()?;
         connection.send_simple(&copy.receive_statement())?;
         connection.wait_for_copy_in()?;
@@ -27,8 +27,11 @@ impl RowSink for CsvStreamWriter {
         self.connection.put_copy_data(block)
     }
 
+    fn end(&mut self) -> Result<()> {
+        self.connection.end_copy()
+    }
+
     fn finish(mut self: Box<Self>) -> Result<PgResult> {
-        self.connection.end_copy()?;
         self.connection.last_result()
     }
 }

@@ -1,60 +1,85 @@
-//! The statement that turns CSV rows into one Parquet file, and its result.
+//! The statements that write one data file, and what they report of it.
 
 use std::fmt::Write;
 
 use lake_iceberg::{DataFile, LakeType, TableSchema, quote_identifier};
 use pgduck_protocol::csv::{self, FieldKind};
-use pgduck_protocol::placeholder::PLACEHOLDER_LITERAL;
 use pgduck_protocol::sql::quote_literal;
-use uuid::Uuid;
 
+use crate::catalog::in_progress;
 use crate::catalog::lake_table::LakeTable;
 use crate::error::{LakeError, Result};
 use crate::pgduck::result::PgResult;
+use crate::write::csv_copy::CsvCopy;
 
-/// A data file that is about to be written: its key, and how its rows are read.
+/// A data file that is about to be written from rows of PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct DataFileCopy {
     /// The file's key: the URL or path that it will have in the table.
     path: String,
-    /// Text before and after the CSV source in the COPY statement.
-    head: String,
-    tail: String,
+    /// The statement that writes it.
+    pub copy: CsvCopy,
 }
 
 impl DataFileCopy {
     /// Plans a new file. `max_line` is the longest CSV line that must be accepted, in bytes.
-    ///
-    /// The key is unique: no key is ever written twice, not even when a statement is repeated.
-    pub fn new(table: &LakeTable, max_line: usize) -> Self {
+    pub fn new(table: &LakeTable, max_line: usize) -> Result<Self> {
         let schema = table.schema();
-        let key = Uuid::new_v4();
-        let path = format!(
-            "{}/data/{:02x}/{key}.parquet",
-            table.location,
-            key.as_bytes()[0]
-        );
-        Self {
+        let path = new_file_path(&table.location)?;
+        let copy = CsvCopy {
             head: format!("COPY (SELECT {} FROM read_csv(", select_list(&schema)),
             tail: format!(
-                ", {})) TO {} (FORMAT parquet, COMPRESSION snappy, FIELD_IDS {}, RETURN_STATS)",
+                ", {})) {}",
                 read_csv_options(&schema, max_line),
-                quote_literal(&path),
-                schema.field_ids_clause(),
+                to_data_file(&schema, &path)
             ),
-            path,
-        }
+        };
+        Ok(Self { path, copy })
     }
 
-    /// The statement for rows that are streamed.
-    pub fn receive_statement(&self) -> String {
-        format!("RECEIVE {}{PLACEHOLDER_LITERAL}{}", self.head, self.tail)
+    /// The file that the finished COPY reports.
+    pub fn written_file(&self, schema: &TableSchema, result: &PgResult) -> Result<DataFile> {
+        written_file(schema, &self.path, result)
     }
+}
 
-    /// The statement for rows in a file that the server can read.
-    pub fn file_statement(&self, csv_path: &str) -> String {
-        format!("{}{}{}", self.head, quote_literal(csv_path), self.tail)
+/// The key of a new data or delete file, without its ending. No key is ever written twice, not even when a statement is
+/// repeated.
+pub fn new_file_key(location: &str) -> Result<String> {
+    let id = in_progress::new_object_id(location)?;
+    Ok(format!("{location}/data/{:02x}/{id}", id.as_bytes()[0]))
+}
+
+/// The path of a new Parquet file.
+pub fn new_file_path(location: &str) -> Result<String> {
+    Ok(format!("{}.parquet", new_file_key(location)?))
+}
+
+/// `TO '…' (…)`: how data files are written.
+pub fn to_data_file(schema: &TableSchema, path: &str) -> String {
+    format!(
+        "TO {} (FORMAT parquet, COMPRESSION snappy, FIELD_IDS {}, RETURN_STATS)",
+        quote_literal(path),
+        schema.field_ids_clause()
+    )
+}
+
+/// The file that a finished COPY to `path` reports (DuckDB, COPY … RETURN_STATS): one, since nothing in the statement
+/// splits it.
+pub fn written_file(schema: &TableSchema, path: &str, result: &PgResult) -> Result<DataFile> {
+    if result.rows() != 1 {
+        return Err(LakeError::internal(format!(
+            "pgduck_server wrote {} files instead of one",
+            result.rows()
+        )));
     }
+    Ok(DataFile::from_return_stats(
+        schema,
+        path,
+        result.parse(0, result.column(c"count")?)?,
+        result.parse(0, result.column(c"file_size_bytes")?)?,
+        result.text(0, result.column(c"column_statistics")?)?,
+    )?)
 }
 
 /// `c0 AS "id", make_timestamp(c1) AS "ts"`
@@ -114,24 +139,5 @@ fn field_kind(ty: &LakeType) -> FieldKind {
         LakeType::Uuid => FieldKind::Uuid,
         LakeType::Binary => FieldKind::Blob,
         LakeType::String | LakeType::List(_) => FieldKind::Text,
-    }
-}
-
-impl DataFileCopy {
-    /// The file that the finished COPY reports (DuckDB, COPY … RETURN_STATS): one, since nothing in the statement splits it.
-    pub fn written_file(&self, schema: &TableSchema, result: &PgResult) -> Result<DataFile> {
-        if result.rows() != 1 {
-            return Err(LakeError::internal(format!(
-                "pgduck_server wrote {} files instead of one",
-                result.rows()
-            )));
-        }
-        Ok(DataFile::from_return_stats(
-            schema,
-            &self.path,
-            result.parse(0, result.column(c"count")?)?,
-            result.parse(0, result.column(c"file_size_bytes")?)?,
-            result.text(0, result.column(c"column_statistics")?)?,
-        )?)
     }
 }

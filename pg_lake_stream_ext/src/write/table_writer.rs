@@ -67,12 +67,22 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Hands over the last rows and tells the server that the open file is complete, without waiting for it.
+    /// [`Self::finish`] must follow.
+    pub fn end(&mut self) -> Result<()> {
+        self.flush_block()?;
+        if let Some(file) = &mut self.open {
+            file.end()?;
+        }
+        Ok(())
+    }
+
     /// Ends the open file and enters all files in the catalog. More rows may follow, in new files.
     pub fn finish(&mut self) -> Result<()> {
         self.end_file()?;
         if !self.written.is_empty() {
             transaction::mark_changed(self.table.relid);
-            files::insert(self.table.relid, &self.written)?;
+            files::insert_data(self.table.relid, &self.written)?;
             self.written.clear();
         }
         Ok(())
@@ -104,7 +114,7 @@ impl TableWriter {
             None => self.open.insert(OpenFile::new(DataFileCopy::new(
                 &self.table,
                 self.max_line,
-            ))?),
+            )?)?),
         };
         file.sink.write(&self.encoder.encoded()[range.clone()])?;
         self.file_bytes += range.len() as u64;
@@ -119,7 +129,9 @@ impl TableWriter {
     }
 
     fn close_file(&mut self) -> Result<()> {
-        if let Some(OpenFile { copy, sink }) = self.open.take() {
+        if let Some(mut file) = self.open.take() {
+            file.end()?;
+            let OpenFile { copy, sink, .. } = file;
             let mut file = copy.written_file(&self.table.schema(), &sink.finish()?)?;
             for field_id in self.encoder.fields_without_nan() {
                 file.confirm_no_nan(field_id);
@@ -135,11 +147,24 @@ impl TableWriter {
 struct OpenFile {
     copy: DataFileCopy,
     sink: Box<dyn RowSink>,
+    /// Whether the server knows that all rows have come.
+    ended: bool,
 }
 
 impl OpenFile {
     fn new(copy: DataFileCopy) -> Result<Self> {
-        let sink = row_sink::open(copy.clone())?;
-        Ok(Self { copy, sink })
+        let sink = row_sink::open(&copy.copy)?;
+        Ok(Self {
+            copy,
+            sink,
+            ended: false,
+        })
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.sink.end()?;
+        }
+        Ok(())
     }
 }

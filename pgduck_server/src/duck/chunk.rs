@@ -125,7 +125,7 @@ impl<'a> Vector<'a> {
     ///
     /// # Safety
     /// `raw` is a live, flat vector whose memory outlives `'a`.
-    unsafe fn from_raw(raw: ffi::duckdb_vector) -> Vector<'a> {
+    pub(super) unsafe fn from_raw(raw: ffi::duckdb_vector) -> Vector<'a> {
         // SAFETY: the vector is alive by this function's contract.
         let (data, validity) = unsafe {
             (

@@ -8,12 +8,14 @@
 //! | `statement.rs` | [`Script`] (a parsed query string), [`Prepared`], [`Pending`] |
 //! | `result.rs` | [`QueryResult`]: chunks of a streaming result |
 //! | `chunk.rs` | [`Chunk`], [`Vector`]: typed access to columns |
+//! | `remove_file.rs`, `file_system.cpp` | the SQL function `pg_lake_remove_file` |
 //! | `types.rs` | [`Type`]: a column's logical type |
 //!
 //! Source of the semantics: DuckDB's C API documentation (duckdb.h of 1.5).
 
 mod chunk;
 mod database;
+mod remove_file;
 mod result;
 mod statement;
 mod types;
