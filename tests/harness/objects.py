@@ -5,6 +5,8 @@ What a snapshot refers to is read by PyIceberg from the metadata itself, not fro
 
 from __future__ import annotations
 
+import os
+
 import psycopg
 
 from .database import Database
@@ -52,14 +54,17 @@ def left_over(db: Database) -> set[str]:
     """Objects that no metadata refers to and that neither queue knows of: nobody would ever remove them."""
     files = db.lake_files() - reachable(db)
     with db.session() as session:
-        known = [
-            (local_path(path), is_prefix)
-            for table in ("deletion_queue", "in_progress_files")
-            for path, is_prefix in session.execute(f"SELECT path, is_prefix FROM lake_engine.{table}")
+        queued = {local_path(path) for (path,) in session.execute("SELECT path FROM lake_engine.deletion_queue")}
+        # The objects that a session writes to a location have names in which a UUID begins with the operation's number.
+        operations = [
+            (local_path(location), f"{number >> 16:08x}-{number & 0xFFFF:04x}-")
+            for location, number in session.execute("SELECT path, operation_id FROM lake_engine.in_progress_files")
         ]
-    exact = {path for path, is_prefix in known if not is_prefix}
-    prefixes = tuple(path for path, is_prefix in known if is_prefix)
-    return {path for path in files - exact if not (prefixes and path.startswith(prefixes))}
+    return {
+        path
+        for path in files - queued
+        if not any(path.startswith(location + "/") and number in os.path.basename(path) for location, number in operations)
+    }
 
 
 def assert_nothing_is_lost(db: Database) -> None:
