@@ -1,9 +1,7 @@
-//! Running statements on a blocking thread: DuckDB's work and the encoding of its rows, in one place, so that rows go
-//! from DuckDB's columns to the bytes of the wire without a stop.
+//! Running statements: DuckDB's work, the encoding of its rows and their way to the client, on one thread, so that rows
+//! go from DuckDB's columns to the bytes of the wire without a stop.
 
 use std::sync::Arc;
-
-use tokio::sync::mpsc;
 
 use crate::command_tag;
 use crate::copy_target::CopyTarget;
@@ -14,26 +12,32 @@ use crate::query_control::{Phase, QueryControl};
 use crate::result_rows::{RowCounter, describe};
 use crate::statement_text::{StatementText, StatementTexts};
 use crate::wire::backend::{self, TransactionStatus};
+use crate::wire::client_socket::ClientSocket;
 
-/// How many bytes are gathered before they are handed to the session.
+/// How many bytes are gathered before they are sent.
 pub const BUFFER_BYTES: usize = 128 << 10;
 
-/// How many such buffers may wait for the socket.
-pub const BUFFERS_IN_FLIGHT: usize = 4;
-
-/// Encoded messages on their way to the session.
+/// Encoded messages on their way to the client.
 #[derive(Debug)]
 pub struct Output {
     buffer: Vec<u8>,
-    sender: mpsc::Sender<Vec<u8>>,
+    socket: Option<Arc<ClientSocket>>,
 }
 
 impl Output {
-    /// An output that hands its buffers to `sender`.
-    pub fn new(sender: mpsc::Sender<Vec<u8>>) -> Output {
+    /// An output that is sent while the query runs, `buffer` first.
+    pub fn to_client(buffer: Vec<u8>, socket: Arc<ClientSocket>) -> Output {
+        Output {
+            buffer,
+            socket: Some(socket),
+        }
+    }
+
+    /// An output that is kept until the query has ended.
+    pub fn kept() -> Output {
         Output {
             buffer: Vec::new(),
-            sender,
+            socket: None,
         }
     }
 
@@ -42,27 +46,19 @@ impl Output {
         &mut self.buffer
     }
 
-    /// Hands the buffer over if it is full; fails if nobody takes it any more.
+    /// Sends the buffer if it is full; fails if the query is not wanted any more.
     pub fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
-        if self.buffer.len() < BUFFER_BYTES {
-            return Ok(());
+        match &self.socket {
+            Some(socket) if self.buffer.len() >= BUFFER_BYTES => socket
+                .send(&mut self.buffer, control)
+                .map_err(|reason| reason.error()),
+            _ => Ok(()),
         }
-        let next = Vec::with_capacity(self.buffer.len() + BUFFER_BYTES / 4);
-        let full = std::mem::replace(&mut self.buffer, next);
-        self.sender.blocking_send(full).map_err(|_| gone(control))
     }
 
-    /// What has not been handed over.
+    /// What has not been sent.
     pub fn into_rest(self) -> Vec<u8> {
         self.buffer
-    }
-}
-
-/// The error of a query whose output nobody takes.
-fn gone(control: &QueryControl) -> ServerError {
-    match control.aborted() {
-        Some(reason) => reason.error(),
-        None => crate::query_control::AbortReason::Disconnected.error(),
     }
 }
 

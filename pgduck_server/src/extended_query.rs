@@ -82,7 +82,7 @@ impl Statements {
     }
 }
 
-/// Parses and prepares on the blocking thread.
+/// Parses and prepares.
 fn prepare(
     connection: &Connection,
     query: &str,
@@ -155,7 +155,7 @@ fn no_portal(name: &str) -> ServerError {
 
 impl Session {
     /// Parse.
-    pub(crate) async fn parse(
+    pub(crate) fn parse(
         &mut self,
         name: String,
         query: String,
@@ -184,10 +184,7 @@ impl Session {
         } else {
             let connection = self.connection.clone();
             let control = QueryControl::new(connection.interrupter());
-            self.drive(&control, move |_| {
-                prepare(&connection, &query, parameter_oids)
-            })
-            .await?
+            self.drive(&control, |_| prepare(&connection, &query, parameter_oids))?
         };
         Ok(match statement {
             Ok(statement) => {
@@ -196,7 +193,7 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
-                self.refresh_status_after_error().await?;
+                self.refresh_status_after_error()?;
                 Err(error)
             }
         })
@@ -240,10 +237,10 @@ impl Session {
     }
 
     /// Describe.
-    pub(crate) async fn describe(&mut self, target: Target) -> Result<Answer, SessionEnd> {
+    pub(crate) fn describe(&mut self, target: Target) -> Result<Answer, SessionEnd> {
         match target {
             Target::Statement(name) => Ok(self.describe_statement(&name)),
-            Target::Portal(name) => self.describe_portal(&name).await,
+            Target::Portal(name) => self.describe_portal(&name),
         }
     }
 
@@ -270,7 +267,7 @@ impl Session {
     }
 
     /// Describe of a portal. If its types hang on its parameters, it is started: then they are known.
-    async fn describe_portal(&mut self, name: &str) -> Result<Answer, SessionEnd> {
+    fn describe_portal(&mut self, name: &str) -> Result<Answer, SessionEnd> {
         let Some(portal) = self.statements.portals.get(name) else {
             return Ok(Err(no_portal(name)));
         };
@@ -280,7 +277,7 @@ impl Session {
         );
         if unresolved
             && matches!(portal.state, PortalState::Ready)
-            && let Err(error) = self.run_portal(name, None).await?
+            && let Err(error) = self.run_portal(name, None)?
         {
             return Ok(Err(error));
         }
@@ -306,16 +303,12 @@ impl Session {
     }
 
     /// Execute.
-    pub(crate) async fn execute(
-        &mut self,
-        portal: &str,
-        max_rows: u32,
-    ) -> Result<Answer, SessionEnd> {
-        self.run_portal(portal, Some(u64::from(max_rows))).await
+    pub(crate) fn execute(&mut self, portal: &str, max_rows: u32) -> Result<Answer, SessionEnd> {
+        self.run_portal(portal, Some(u64::from(max_rows)))
     }
 
     /// Starts a portal if it has not started, and sends up to `send` rows (0: all) if there is a number.
-    async fn run_portal(&mut self, name: &str, send: Option<u64>) -> Result<Answer, SessionEnd> {
+    fn run_portal(&mut self, name: &str, send: Option<u64>) -> Result<Answer, SessionEnd> {
         let Some(mut portal) = self.statements.portals.remove(name) else {
             return Ok(Err(no_portal(name)));
         };
@@ -332,25 +325,20 @@ impl Session {
             }
             Action::Run { .. } => {}
         }
-        self.keep_suspended_portals().await?;
+        self.keep_suspended_portals()?;
         let connection = self.connection.clone();
         let control = QueryControl::new(connection.interrupter());
         let mut status = self.status;
-        let (portal, answer, status) = self
-            .drive(&control, {
-                let control = Arc::clone(&control);
-                move |output| {
-                    let answer = portal.advance(&connection, &control, output, send, &mut status);
-                    let answer = answer.map_err(|error| execution::explain(error, &control));
-                    if answer.is_err() {
-                        // The failed result goes before the connection is asked anything else.
-                        portal.state = PortalState::Finished;
-                        status = execution::status_after_error(&connection, status);
-                    }
-                    (portal, answer, status)
-                }
-            })
-            .await?;
+        let answer = self.drive(&control, |output| {
+            let answer = portal.advance(&connection, &control, output, send, &mut status);
+            let answer = answer.map_err(|error| execution::explain(error, &control));
+            if answer.is_err() {
+                // The failed result goes before the connection is asked anything else.
+                portal.state = PortalState::Finished;
+                status = execution::status_after_error(&connection, status);
+            }
+            answer
+        })?;
         self.status = status;
         self.statements.portals.insert(name.to_owned(), portal);
         Ok(answer)
@@ -366,7 +354,7 @@ impl Session {
     }
 
     /// A connection streams one result at a time: what suspended portals have not read yet goes to memory.
-    pub(crate) async fn keep_suspended_portals(&mut self) -> Result<(), SessionEnd> {
+    pub(crate) fn keep_suspended_portals(&mut self) -> Result<(), SessionEnd> {
         let names: Vec<String> = self
             .statements
             .portals
@@ -379,40 +367,35 @@ impl Session {
                 continue;
             };
             let control = QueryControl::new(self.connection.interrupter());
-            let portal = self
-                .drive(&control, move |_| {
-                    if let PortalState::Open(rows) = &mut portal.state
-                        && let Err(error) = rows.keep_rest()
-                    {
-                        tracing::debug!(%error, "a suspended portal has failed");
-                        portal.state = PortalState::Finished;
-                    }
-                    portal
-                })
-                .await?;
+            self.drive(&control, |_| {
+                if let PortalState::Open(rows) = &mut portal.state
+                    && let Err(error) = rows.keep_rest()
+                {
+                    tracing::debug!(%error, "a suspended portal has failed");
+                    portal.state = PortalState::Finished;
+                }
+            })?;
             self.statements.portals.insert(name, portal);
         }
         Ok(())
     }
 
     /// After an error inside a transaction: asks DuckDB whether the transaction has failed.
-    async fn refresh_status_after_error(&mut self) -> Result<(), SessionEnd> {
+    fn refresh_status_after_error(&mut self) -> Result<(), SessionEnd> {
         if self.status == TransactionStatus::Idle {
             return Ok(());
         }
         let (connection, status) = (self.connection.clone(), self.status);
         let control = QueryControl::new(connection.interrupter());
-        self.status = self
-            .drive(&control, move |_| {
-                execution::status_after_error(&connection, status)
-            })
-            .await?;
+        self.status = self.drive(&control, |_| {
+            execution::status_after_error(&connection, status)
+        })?;
         Ok(())
     }
 }
 
 impl Portal {
-    /// Runs the portal on the blocking thread, see [`Session::run_portal`].
+    /// Runs the portal, see [`Session::run_portal`].
     fn advance(
         &mut self,
         connection: &Connection,

@@ -83,7 +83,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Runs the query on a blocking thread.
+    /// Runs the query.
     pub fn run(self, control: &Arc<QueryControl>, output: &mut execution::Output) -> ScriptEnd {
         let mut status = self.status;
         let run = || -> Result<(), ServerError> {
