@@ -4,6 +4,8 @@
 // The helpers of the tests may fail loudly, too, and no test file uses all of them.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod foreign_avro;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
