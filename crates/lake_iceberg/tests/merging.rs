@@ -32,7 +32,7 @@ fn small_manifests_are_merged_with_the_commit_that_makes_them_too_many() {
     assert_eq!(before.len(), 4);
     let snapshot_ids: HashMap<String, i64> = before
         .iter()
-        .flat_map(entries)
+        .flat_map(|manifest| entries(manifest).to_vec())
         .map(|entry| (entry.file_path().to_owned(), entry.snapshot_id().unwrap()))
         .collect();
     let commit = table.add_data([5]);
@@ -54,7 +54,7 @@ fn small_manifests_are_merged_with_the_commit_that_makes_them_too_many() {
         (merged.added_files_count, merged.existing_files_count),
         (Some(1), Some(4))
     );
-    for entry in entries(merged) {
+    for entry in entries(merged).iter() {
         match snapshot_ids.get(entry.file_path()) {
             Some(snapshot_id) => {
                 assert_eq!(entry.status(), ManifestStatus::Existing);
@@ -189,7 +189,10 @@ fn merged_manifests_are_of_about_the_target_size_and_then_stay() {
     // Once of the target size, a manifest stays.
     assert_eq!(full.count(), sizes.len());
     assert!(sizes.len() >= 2, "{sizes:?}");
-    assert!(sizes.values().all(|size| *size < target + 1000), "{sizes:?}");
+    assert!(
+        sizes.values().all(|size| *size < target + 1000),
+        "{sizes:?}"
+    );
     assert!(manifests.len() <= sizes.len() + 4);
     assert!(written <= 70, "{written}");
 }
@@ -226,9 +229,9 @@ fn merging_costs_a_small_multiple_of_what_is_written_without_it() {
         assert_eq!(table.live().len(), commits as usize);
         (bytes, table.manifests().len())
     };
-    let (plain, count) = bytes_written("merge-plain", Policy::KEEP_EVERYTHING, 500);
-    assert_eq!(count, 500);
-    let (merged, count) = bytes_written("merge-cost", merging(10, LARGE), 500);
+    let (plain, count) = bytes_written("merge-plain", Policy::KEEP_EVERYTHING, 250);
+    assert_eq!(count, 250);
+    let (merged, count) = bytes_written("merge-cost", merging(10, LARGE), 250);
     assert!(count <= 15, "{count}");
     assert!(merged < 3 * plain, "{merged} after {plain}");
 }

@@ -165,9 +165,8 @@ fn compressed_manifests_with_inherited_numbers_are_rewritten() {
         assert_eq!(numbers, [2, 1, 2]);
         let manifests = table.manifests();
         assert_eq!(manifests.len(), 2);
-        let kept = entries(&manifests[0])
-            .into_iter()
-            .find(|entry| entry.file_path() == data_path(2));
+        let kept = entries(&manifests[0]);
+        let kept = kept.iter().find(|entry| entry.file_path() == data_path(2));
         let kept = kept.unwrap();
         assert_eq!(kept.status(), ManifestStatus::Existing);
         assert_eq!(kept.snapshot_id(), Some(OTHER_SNAPSHOT));
@@ -255,10 +254,8 @@ fn equality_deletes_pass_through() {
     });
     let manifests = table.manifests();
     assert_eq!(manifests.len(), 1);
-    let live: Vec<_> = entries(&manifests[0])
-        .into_iter()
-        .filter(|entry| entry.is_alive())
-        .collect();
+    let listed = entries(&manifests[0]);
+    let live: Vec<_> = listed.iter().filter(|entry| entry.is_alive()).collect();
     assert_eq!(live.len(), 1);
     assert_eq!(live[0].data_file(), &equality());
     assert_eq!(live[0].sequence_number(), Some(1));
