@@ -66,6 +66,11 @@ impl<'a> Container<'a> {
             .is_none_or(|codec| *codec == b"null")
     }
 
+    /// The bytes before the first block.
+    pub(crate) fn header_length(&self) -> usize {
+        self.header.len()
+    }
+
     /// The blocks: number of records, and the records, encoded and maybe compressed.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
         self.blocks

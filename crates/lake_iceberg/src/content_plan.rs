@@ -15,6 +15,10 @@ use crate::manifest_list::{ListedManifest, ManifestList};
 use crate::metadata_document::Definition;
 use crate::policy::Policy;
 
+/// A commit merges manifests of at most so many times the target size: if there are more, the next
+/// ones go on.
+const MERGED_TARGETS: u64 = 4;
+
 /// A plan; places are those of manifests in the parent's list.
 #[derive(Debug)]
 pub(crate) struct ContentPlan {
@@ -145,17 +149,13 @@ impl ContentPlan {
             let file = &parent.manifests[*place].file;
             if self.is_small(file, definition) {
                 let size = file.manifest_length as u64;
-                small
-                    .entry(file.partition_spec_id)
-                    .or_default()
-                    .push((size, *place));
+                let of_spec = small.entry(file.partition_spec_id).or_default();
+                of_spec.push((size, *place));
             }
         }
         for (spec_id, mut manifests) in small {
-            let fresh = self
-                .fresh
-                .as_ref()
-                .filter(|_| spec_id == definition.partition_spec.spec_id());
+            let fresh = self.small_fresh();
+            let fresh = fresh.filter(|_| spec_id == definition.partition_spec.spec_id());
             // With a removal, the added files go into a manifest that is rewritten anyway.
             let is_additional = fresh.is_some() && self.removed.is_empty();
             let count = manifests.len() + usize::from(is_additional);
@@ -167,14 +167,28 @@ impl ContentPlan {
             let mut rest = fresh_size + manifests.iter().map(|(size, _)| size).sum::<u64>();
             while let Some((largest, _)) = manifests.last() {
                 rest -= largest;
-                if *largest <= rest {
+                if *largest <= rest.saturating_mul(2) {
                     break;
                 }
                 manifests.pop();
             }
-            merged.extend(manifests.iter().map(|(_, place)| place));
+            let limit = self
+                .policy
+                .target_manifest_bytes
+                .saturating_mul(MERGED_TARGETS);
+            let mut size = 0;
+            merged.extend(manifests.iter().map_while(|(next, place)| {
+                size += next;
+                (size <= limit).then_some(*place)
+            }));
         }
         merged
+    }
+
+    /// The manifest of the added files, if other files may be added to it.
+    fn small_fresh(&self) -> Option<&[u8]> {
+        let fresh = self.fresh.as_deref()?;
+        ((fresh.len() as u64) < self.policy.target_manifest_bytes).then_some(fresh)
     }
 
     fn may_merge(&self) -> bool {
@@ -294,8 +308,11 @@ impl ContentPlan {
         }
         let partition_spec_id = definition.partition_spec.spec_id();
         if self.fresh.is_some() {
-            let mut takers = groups.iter_mut().filter(|group| group.takes_more);
-            match takers.find(|group| group.partition_spec_id == partition_spec_id) {
+            let takes = |group: &&mut Group<'_>| {
+                group.takes_more && group.partition_spec_id == partition_spec_id
+            };
+            let mut takers = groups.iter_mut().filter(|_| self.small_fresh().is_some());
+            match takers.find(takes) {
                 Some(group) => group.takes_fresh = true,
                 None => groups.push(Group {
                     inputs: Vec::new(),
@@ -339,8 +356,8 @@ impl ContentPlan {
             .iter()
             .flat_map(|(_, manifest)| &manifest.entries)
         {
-            if group.inputs.len() > 1 && builder.size() as u64 >= self.policy.target_manifest_bytes
-            {
+            let size = (like.container.header_length() + builder.size()) as u64;
+            if group.inputs.len() > 1 && size >= self.policy.target_manifest_bytes {
                 flush(&mut builder);
             }
             match self.removes(entry) {

@@ -295,51 +295,6 @@ fn a_rolled_back_table_is_continued_from_its_current_snapshot() {
 }
 
 #[test]
-fn a_manifest_list_of_another_writer_is_decoded_and_extended() {
-    let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
-    let state = TableState::from_metadata(first.state.metadata_location(), &first.objects[2].bytes);
-    let foreign = with_spaced_schema(&first.objects[1].bytes);
-    let state = state.unwrap().with_manifest_list(foreign).unwrap();
-    let second = append(&state, &[data_file(1)], NOW).unwrap();
-    let manifests = list_manifests(&second.objects[1].bytes).unwrap();
-    assert_eq!(manifests.len(), 2);
-    assert_eq!(manifests[0].manifest_path, first.objects[0].path);
-}
-
-/// Rewrites an Avro file's `avro.schema` as equal JSON with one more space.
-fn with_spaced_schema(file: &[u8]) -> Vec<u8> {
-    let key = b"avro.schema";
-    let at = file
-        .windows(key.len())
-        .position(|window| window == key)
-        .unwrap()
-        + key.len();
-    let (old_length, width) = read_varint(&file[at..]);
-    let schema = &file[at + width..at + width + old_length];
-    let mut changed = file[..at].to_vec();
-    let mut length = (schema.len() as u64 + 1) << 1;
-    while length >= 0x80 {
-        changed.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    changed.push(length as u8);
-    changed.push(b' ');
-    changed.extend_from_slice(&file[at + width..]);
-    changed
-}
-
-fn read_varint(bytes: &[u8]) -> (usize, usize) {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return (value >> 1, index + 1);
-        }
-    }
-    panic!("no end of varint");
-}
-
-#[test]
 fn misuse_and_damage_are_told_apart() {
     let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
     let metadata = &first.objects[2];

@@ -4,9 +4,13 @@
 // The helpers of the tests may fail loudly, too, and no test file uses all of them.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod foreign_avro;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use futures::executor::block_on;
 use iceberg::io::FileIO;
@@ -227,9 +231,22 @@ pub fn manifests(snapshot: &Snapshot) -> Vec<ManifestFile> {
 }
 
 /// The entries of a manifest with what they inherit. What the manifest list says of it is checked.
-pub fn entries(manifest: &ManifestFile) -> Vec<ManifestEntry> {
+pub fn entries(manifest: &ManifestFile) -> Rc<Vec<ManifestEntry>> {
+    thread_local! {
+        /// Manifests do not change, and most stay from commit to commit.
+        static KNOWN: RefCell<HashMap<ManifestFile, Rc<Vec<ManifestEntry>>>> = RefCell::default();
+    }
     let length = fs::metadata(&manifest.manifest_path).unwrap().len();
     assert_eq!(manifest.manifest_length as u64, length);
+    if let Some(entries) = KNOWN.with_borrow(|known| known.get(manifest).cloned()) {
+        return entries;
+    }
+    let entries = Rc::new(read_entries(manifest));
+    KNOWN.with_borrow_mut(|known| known.insert(manifest.clone(), entries.clone()));
+    entries
+}
+
+fn read_entries(manifest: &ManifestFile) -> Vec<ManifestEntry> {
     let loaded = block_on(manifest.load_manifest(&FileIO::new_with_fs())).unwrap();
     assert_eq!(*loaded.metadata().content(), manifest.content);
     let entries: Vec<ManifestEntry> = loaded
