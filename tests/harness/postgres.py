@@ -73,6 +73,14 @@ class Postgres:
             self._run([*command, "--locale=C.UTF-8", "--no-sync", "--no-instructions"])
         self.write_settings()
 
+    def init_standby(self, primary: Postgres) -> None:
+        """Makes the data directory a copy of a running cluster that will follow it."""
+        connection = f"host=127.0.0.1 port={primary.port} user=postgres"
+        self._run([self.install.binary("pg_basebackup"), "-D", str(self.data), "-d", connection, "-R", "-X", "stream", "-c", "fast", "--no-sync"])
+        # pg_basebackup -R wrote it into the file that is written anew now.
+        self.settings["primary_conninfo"] = connection
+        self.write_settings()
+
     def write_settings(self) -> None:
         """Writes `settings` into the cluster; they take effect at its next start or reload."""
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in self.settings.items()]
