@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     let schema = TableSchema {
         columns: columns.collect(),
     };
-    let mut state = create_table(LOCATION, &schema, &[], 0)?.state;
+    let mut state = create_table(LOCATION, &schema, Changes::default(), 0)?.state;
     let mut store = Store::new();
     let mut times = Vec::new();
     let mut fetched = 0;

@@ -63,7 +63,7 @@ pub mod table_schema;
 pub mod table_state;
 
 pub use changes::{Changes, FileContent, RemovedFile};
-pub use commit::{Commit, Object, create_table, expire, prepare};
+pub use commit::{Commit, Object, Stamp, create_table, expire, prepare};
 pub use data_file::{ColumnStats, DataFile};
 pub use delete_file::DeleteFile;
 pub use error::{Error, ErrorKind, Result};

@@ -82,7 +82,7 @@ pub struct StoredTable {
 impl StoredTable {
     pub fn create(name: &str) -> Self {
         let directory = TableDirectory::new(name);
-        let commit = create_table(directory.location(), &schema(), &[], NOW).unwrap();
+        let commit = create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
         directory.store(&commit);
         Self {
             directory,
@@ -365,5 +365,13 @@ pub fn delete_file(number: i64) -> DeleteFile {
         record_count: 2,
         file_size: 300,
         data_file: data_path(number),
+    }
+}
+
+/// A commit that adds these data files.
+pub fn appended(files: &[DataFile]) -> Changes {
+    Changes {
+        added_data: files.to_vec(),
+        ..Changes::default()
     }
 }
