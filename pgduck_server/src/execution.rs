@@ -104,7 +104,7 @@ pub fn run_script(
             let text = texts.next_of(prepared.kind());
             let tag = run_to_end(
                 connection,
-                &prepared,
+                (&prepared, Plan::Fresh),
                 text,
                 control,
                 output,
@@ -142,7 +142,7 @@ pub fn status_after_error(connection: &Connection, status: TransactionStatus) ->
 /// Runs one statement to its end and returns its command tag.
 pub fn run_to_end(
     connection: &Connection,
-    prepared: &Prepared,
+    (prepared, plan): (&Prepared, Plan),
     text: Option<StatementText>,
     control: &Arc<QueryControl>,
     output: &mut Output,
@@ -157,7 +157,7 @@ pub fn run_to_end(
         Some(target) => CopyTarget::prepare(target)?,
         None => None,
     };
-    let outcome = execute(prepared, control, output, style);
+    let outcome = execute(prepared, plan, control, output, style);
     control.leave_running(Phase::Preparing);
     let count = match (outcome, &target) {
         (Ok(count), None) => count,
@@ -205,12 +205,27 @@ pub fn end_failed_transaction(
     Ok(Some("ROLLBACK".to_owned()))
 }
 
+/// Which plan a statement runs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// The one that was made when it was prepared, just now.
+    Fresh,
+    /// If it reads files, a new one.
+    New,
+}
+
 /// Starts a statement in the way that keeps aborts from getting lost, and runs it until it has a result to read.
-pub fn start(prepared: &Prepared, control: &QueryControl) -> Result<QueryResult, ServerError> {
+pub fn start(
+    prepared: &Prepared,
+    plan: Plan,
+    control: &QueryControl,
+) -> Result<QueryResult, ServerError> {
     control.enter_starting()?;
-    let pending = prepared
-        .start()
-        .inspect_err(|_| control.leave_running(Phase::Preparing))?;
+    let started = match plan {
+        Plan::Fresh => prepared.start_fresh(),
+        Plan::New => prepared.start(),
+    };
+    let pending = started.inspect_err(|_| control.leave_running(Phase::Preparing))?;
     control.enter_running();
     Ok(pending.execute()?)
 }
@@ -218,12 +233,13 @@ pub fn start(prepared: &Prepared, control: &QueryControl) -> Result<QueryResult,
 /// Runs one statement and sends its rows; returns how many it returned or changed.
 fn execute(
     prepared: &Prepared,
+    plan: Plan,
     control: &Arc<QueryControl>,
     output: &mut Output,
     style: &Style,
 ) -> Result<u64, ServerError> {
     let streamed_input = control.input_is_open();
-    let mut result = start(prepared, control)?;
+    let mut result = start(prepared, plan, control)?;
     let produces = result.produces();
     let mut early = Vec::new();
     if streamed_input {

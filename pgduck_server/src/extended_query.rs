@@ -8,7 +8,7 @@ use crate::duck::{Connection, Kind, Parameter, Prepared, Type};
 use crate::encode::pg_type::{PgType, oid};
 use crate::encode::{Column, Format};
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, Style};
+use crate::execution::{self, Plan, Style};
 use crate::parameters;
 use crate::query_control::QueryControl;
 use crate::result_rows::{self, PortalRows};
@@ -28,6 +28,8 @@ struct Statement {
     parameter_oids: Vec<u32>,
     /// The result's columns; `None` if it has no rows.
     columns: Option<Vec<(String, Type)>>,
+    /// The session's [`Statements::epoch`] when it was prepared.
+    epoch: u64,
 }
 
 /// What executing a statement does.
@@ -39,6 +41,7 @@ enum Action {
     /// DuckDB runs it.
     Run {
         prepared: Mutex<Prepared>,
+
         kind: Kind,
         text: Option<StatementText>,
     },
@@ -67,9 +70,17 @@ enum PortalState {
 pub struct Statements {
     statements: HashMap<String, Arc<Statement>>,
     portals: HashMap<String, Portal>,
+    /// Counts what may let time pass, or change files: Sync, and every run of a portal. A statement that was prepared in
+    /// the current epoch has a plan that still holds.
+    epoch: u64,
 }
 
 impl Statements {
+    /// The client has sent Sync.
+    pub fn sync(&mut self) {
+        self.epoch += 1;
+    }
+
     /// Forgets all portals: the transaction has ended.
     pub fn drop_portals(&mut self) {
         self.portals.clear();
@@ -87,6 +98,7 @@ fn prepare(
     connection: &Connection,
     query: &str,
     mut parameter_oids: Vec<u32>,
+    epoch: u64,
 ) -> Result<Statement, ServerError> {
     let script = connection.parse(query)?;
     if script.len() > 1 {
@@ -100,6 +112,7 @@ fn prepare(
             action: Action::Empty,
             parameter_oids,
             columns: None,
+            epoch,
         });
     }
     let prepared = script.prepare(0)?;
@@ -134,6 +147,7 @@ fn prepare(
         },
         parameter_oids,
         columns: has_rows.then_some(columns),
+        epoch,
     })
 }
 
@@ -180,11 +194,15 @@ impl Session {
                 action: Action::Setting,
                 parameter_oids,
                 columns: None,
+                epoch: self.statements.epoch,
             })
         } else {
             let connection = self.connection.clone();
             let control = QueryControl::new(connection.interrupter());
-            self.drive(&control, |_| prepare(&connection, &query, parameter_oids))?
+            let epoch = self.statements.epoch;
+            self.drive(&control, |_| {
+                prepare(&connection, &query, parameter_oids, epoch)
+            })?
         };
         Ok(match statement {
             Ok(statement) => {
@@ -329,8 +347,14 @@ impl Session {
         let connection = self.connection.clone();
         let control = QueryControl::new(connection.interrupter());
         let mut status = self.status;
+        let plan = if portal.statement.epoch == self.statements.epoch {
+            Plan::Fresh
+        } else {
+            Plan::New
+        };
+        self.statements.epoch += 1;
         let answer = self.drive(&control, |output| {
-            let answer = portal.advance(&connection, &control, output, send, &mut status);
+            let answer = portal.advance(&connection, plan, &control, output, send, &mut status);
             let answer = answer.map_err(|error| execution::explain(error, &control));
             if answer.is_err() {
                 // The failed result goes before the connection is asked anything else.
@@ -399,6 +423,7 @@ impl Portal {
     fn advance(
         &mut self,
         connection: &Connection,
+        plan: Plan,
         control: &Arc<QueryControl>,
         output: &mut execution::Output,
         send: Option<u64>,
@@ -426,7 +451,7 @@ impl Portal {
             let style = Style::Portal(self.formats.clone());
             let tag = execution::run_to_end(
                 connection,
-                &prepared,
+                (&prepared, plan),
                 text.clone(),
                 control,
                 output,
@@ -439,7 +464,7 @@ impl Portal {
         }
         if matches!(self.state, PortalState::Ready) {
             bind_values(&mut prepared, &self.values)?;
-            let result = execution::start(&prepared, control)?;
+            let result = execution::start(&prepared, plan, control)?;
             let rows = PortalRows::new(result, *kind, &self.formats)?;
             self.state = PortalState::Open(Box::new(rows));
         }

@@ -195,6 +195,7 @@ impl Session {
             }
             Message::Sync => {
                 self.skip_to_sync = false;
+                self.statements.sync();
                 if self.status == TransactionStatus::Idle {
                     self.statements.drop_portals();
                 }
