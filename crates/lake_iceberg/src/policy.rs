@@ -11,6 +11,9 @@ pub struct Policy {
     /// with the logarithm of the table's size.
     pub manifest_min_count_to_merge: usize,
     /// A manifest of at least this size, in bytes, is not merged any more.
+    ///
+    /// Manifests of delete files are full at 56 KiB already: a delete file is soon replaced by a larger
+    /// one, and with it its manifest, which a process keeps in memory up to 64 KiB.
     pub target_manifest_bytes: u64,
     /// Which snapshots stay.
     pub retention: Retention,

@@ -2,15 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use iceberg::spec::{DataFile as IcebergDataFile, ManifestContentType};
-
+use crate::added_manifest::write_added;
 use crate::changes::{Changes, FileContent};
 use crate::commit::{Commit, Object, Stamp, next_metadata_location};
 use crate::content_plan::{ContentPlan, NewSnapshot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::write_added;
 use crate::manifest_list::{ListHeader, ManifestList};
-use crate::metadata_document::Definition;
 use crate::policy::Policy;
 use crate::snapshot::{Snapshot, new_snapshot_id};
 use crate::summary::ChangeCounters;
@@ -44,11 +41,6 @@ impl PreparedCommit {
         }
         let definition = &base.document().definition;
         let spec_id = definition.partition_spec.spec_id();
-        let adds_files = !changes.added_data.is_empty() || !changes.added_deletes.is_empty();
-        if adds_files && !definition.unpartitioned_spec_ids.contains(&spec_id) {
-            let message = "files cannot be added to a partitioned table";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
         let manifest_list = base.manifest_list()?;
         let snapshot_id = new_snapshot_id();
         let data_files = changes.added_data.iter();
@@ -56,14 +48,15 @@ impl PreparedCommit {
         let delete_files = changes.added_deletes.iter();
         let delete_files = delete_files.map(|file| file.to_iceberg(spec_id));
         let added = [
-            (FileContent::Data, data_files.collect::<Result<_>>()?),
+            (FileContent::Data, data_files.collect::<Result<_>>()),
             (
                 FileContent::PositionDeletes,
-                delete_files.collect::<Result<_>>()?,
+                delete_files.collect::<Result<_>>(),
             ),
         ];
         let [data, deletes] = added.map(|(content, files)| {
-            let fresh = added_manifest(content.manifest_content(), snapshot_id, definition, files)?;
+            let files: Vec<_> = files?;
+            let fresh = write_added(content.manifest_content(), snapshot_id, definition, &files)?;
             let removed = changes
                 .removed
                 .iter()
@@ -205,18 +198,4 @@ impl PreparedCommit {
             expired_objects,
         })
     }
-}
-
-/// The bytes of the manifest of the files that are added; none if there are none.
-fn added_manifest(
-    content: ManifestContentType,
-    snapshot_id: i64,
-    definition: &Definition,
-    files: Vec<IcebergDataFile>,
-) -> Result<Option<Vec<u8>>> {
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let (schema, spec) = (&definition.schema, &definition.partition_spec);
-    write_added(content, snapshot_id, schema, spec, files).map(Some)
 }

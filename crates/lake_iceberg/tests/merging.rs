@@ -8,7 +8,7 @@ mod stored_table;
 use std::collections::HashMap;
 
 use iceberg::spec::{ManifestContentType, ManifestStatus};
-use lake_iceberg::{Changes, Policy};
+use lake_iceberg::{Changes, FileContent, Policy, RemovedFile};
 use stored_table::{StoredTable, data_file, data_path, delete_file, delete_path, entries};
 
 fn merging(min_count: usize, target: u64) -> Policy {
@@ -234,6 +234,66 @@ fn merging_costs_a_small_multiple_of_what_is_written_without_it() {
     let (merged, count) = bytes_written("merge-cost", merging(10, LARGE), 250);
     assert!(count <= 15, "{count}");
     assert!(merged < 3 * plain, "{merged} after {plain}");
+}
+
+#[test]
+fn manifests_of_delete_files_stay_so_small_that_they_are_kept() {
+    let mut table = StoredTable::create("merge-deletes");
+    table.policy = merging(10, LARGE);
+    table.policy.retention.max_snapshots = 5;
+    let targets = 1000;
+    table.add_data(0..targets);
+    let version = |number: i64, round: i64| {
+        let mut file = delete_file(number);
+        file.path = format!("/t/data/{number}-deletes-{round}.parquet");
+        file
+    };
+    for batch in 0..targets / 50 {
+        table.commit(Changes {
+            added_deletes: (50 * batch..50 * batch + 50)
+                .map(|n| version(n, 0))
+                .collect(),
+            ..Default::default()
+        });
+    }
+    let mut sequence_numbers: HashMap<i64, (i64, i64)> =
+        (0..targets).map(|n| (n, (0, 2 + n / 50))).collect();
+    let mut bytes = 0;
+    for round in 1..=300 {
+        // Two files, far from each other, each commit.
+        let changed = [round * 7 % 500, 500 + round * 13 % 500];
+        let mut changes = Changes::default();
+        for number in changed {
+            let (previous, sequence_number) = sequence_numbers[&number];
+            changes.added_deletes.push(version(number, round));
+            changes.removed.push(RemovedFile {
+                path: version(number, previous).path,
+                content: FileContent::PositionDeletes,
+                sequence_number,
+                record_count: 2,
+                file_size: 300,
+            });
+        }
+        let commit = table.commit(changes);
+        for number in changed {
+            sequence_numbers.insert(number, (round, table.state.sequence_number()));
+        }
+        let manifests = &commit.objects[..commit.objects.len() - 2];
+        bytes += manifests
+            .iter()
+            .map(|manifest| manifest.bytes.len())
+            .sum::<usize>();
+        assert_eq!(table.loaded, 0);
+    }
+    let deletes = table.manifests_of(ManifestContentType::Deletes);
+    assert!(deletes.len() < 15, "{}", deletes.len());
+    assert!(
+        deletes
+            .iter()
+            .all(|manifest| manifest.manifest_length <= 64 * 1024)
+    );
+    assert!(bytes / 300 < 100 * 1024, "{bytes}");
+    assert_eq!(table.live().len() as i64, 2 * targets);
 }
 
 #[test]

@@ -210,6 +210,51 @@ fn manifests_that_need_no_change_stay() {
 }
 
 #[test]
+fn files_from_before_an_upgrade_of_the_format_version_can_be_removed() {
+    let mut table = StoredTable::create("other-upgraded");
+    let directory = table.directory.location().to_owned();
+    let manifest_path = format!("{directory}/metadata/v1-m0.avro");
+    let list_path = format!("{directory}/metadata/v1-list.avro");
+    block_on(async {
+        let io = FileIO::new_with_fs();
+        let output = io.new_output(&manifest_path).unwrap();
+        let schema = schema().to_iceberg(0).unwrap().into();
+        let spec = PartitionSpec::unpartition_spec();
+        let mut writer =
+            ManifestWriterBuilder::new(output, Some(OTHER_SNAPSHOT), schema, spec).build_v1();
+        for number in [1, 2] {
+            writer.add_file(data(number), 0).unwrap();
+        }
+        let manifest = writer.write_manifest_file().await.unwrap();
+        let output = io.new_output(&list_path).unwrap();
+        let writer = output.writer().await.unwrap();
+        let mut list = ManifestListWriter::v1(writer, OTHER_SNAPSHOT, None);
+        list.add_manifests([manifest].into_iter()).unwrap();
+        list.close().await.unwrap();
+    });
+    committed_by_other(&mut table, Vec::new(), |document| {
+        document["snapshots"][0]["manifest-list"] = list_path.into();
+        document["snapshots"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("sequence-number");
+        document["last-sequence-number"] = 0.into();
+    });
+    table.commit(Changes {
+        added_deletes: vec![delete_file(2)],
+        removed: vec![removed(data_path(1), FileContent::Data, 0)],
+        ..Default::default()
+    });
+    let numbers: Vec<_> = table
+        .live()
+        .into_iter()
+        .map(|(path, file)| (path, file.sequence_number))
+        .collect();
+    assert_eq!(numbers, [(delete_path(2), 1), (data_path(2), 0)]);
+    assert_eq!(table.manifests()[0].min_sequence_number, 0);
+}
+
+#[test]
 fn equality_deletes_pass_through() {
     let mut table = StoredTable::create("other-equality");
     let unpartitioned = PartitionSpec::unpartition_spec();
