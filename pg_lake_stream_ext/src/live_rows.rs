@@ -170,7 +170,7 @@ fn push_deleted(sql: &mut String, files: &[&LiveFile], shown: usize) {
         }
         let _ = write!(
             sql,
-            "]::BIGINT[])[file_index + 1] * {POSITIONS_PER_FILE} + pos AS _lake_deleted FROM read_parquet("
+            "]::BIGINT[])[file_index::BIGINT + 1] * {POSITIONS_PER_FILE} + pos AS _lake_deleted FROM read_parquet("
         );
         push_paths(sql, to_read.iter().map(|(_, path)| *path), shown);
         sql.push_str(", hive_partitioning=false)");

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::query_control::{AbortReason, QueryControl};
 use crate::sys;
+use crate::wire::client_socket::ClientSocket;
 
 /// What identifies a session to a CancelRequest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,14 @@ impl CurrentQuery {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = query;
     }
 
+    /// Whether there is a query.
+    fn is_some(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
     /// Aborts the query, if there is one.
     pub fn abort(&self, reason: AbortReason) {
         let query = self
@@ -42,6 +51,7 @@ impl CurrentQuery {
 struct Entry {
     secret: [u8; 4],
     current: Arc<CurrentQuery>,
+    socket: Arc<ClientSocket>,
 }
 
 /// All sessions.
@@ -55,6 +65,7 @@ impl Sessions {
     pub fn register(
         self: &Arc<Sessions>,
         current: Arc<CurrentQuery>,
+        socket: Arc<ClientSocket>,
     ) -> std::io::Result<Registration> {
         let secret = sys::random_bytes::<4>()?;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +75,12 @@ impl Sessions {
                 break pid;
             }
         };
-        entries.insert(pid, Entry { secret, current });
+        let entry = Entry {
+            secret,
+            current,
+            socket,
+        };
+        entries.insert(pid, entry);
         Ok(Registration {
             sessions: Arc::clone(self),
             key: CancelKey { pid, secret },
@@ -96,6 +112,20 @@ impl Sessions {
             .values()
         {
             entry.current.abort(reason.clone());
+        }
+    }
+
+    /// Aborts queries whose client is gone. A session that runs a query does not look at its socket itself.
+    pub fn abort_abandoned(&self) {
+        for entry in self
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
+            if entry.current.is_some() && entry.socket.is_closed() {
+                entry.current.abort(AbortReason::Disconnected);
+            }
         }
     }
 

@@ -1,9 +1,7 @@
-//! Running statements on a blocking thread: DuckDB's work and the encoding of its rows, in one place, so that rows go
-//! from DuckDB's columns to the bytes of the wire without a stop.
+//! Running statements: DuckDB's work, the encoding of its rows and their way to the client, on one thread, so that rows
+//! go from DuckDB's columns to the bytes of the wire without a stop.
 
 use std::sync::Arc;
-
-use tokio::sync::mpsc;
 
 use crate::command_tag;
 use crate::copy_target::CopyTarget;
@@ -14,26 +12,32 @@ use crate::query_control::{Phase, QueryControl};
 use crate::result_rows::{RowCounter, describe};
 use crate::statement_text::{StatementText, StatementTexts};
 use crate::wire::backend::{self, TransactionStatus};
+use crate::wire::client_socket::ClientSocket;
 
-/// How many bytes are gathered before they are handed to the session.
+/// How many bytes are gathered before they are sent.
 pub const BUFFER_BYTES: usize = 128 << 10;
 
-/// How many such buffers may wait for the socket.
-pub const BUFFERS_IN_FLIGHT: usize = 4;
-
-/// Encoded messages on their way to the session.
+/// Encoded messages on their way to the client.
 #[derive(Debug)]
 pub struct Output {
     buffer: Vec<u8>,
-    sender: mpsc::Sender<Vec<u8>>,
+    socket: Option<Arc<ClientSocket>>,
 }
 
 impl Output {
-    /// An output that hands its buffers to `sender`.
-    pub fn new(sender: mpsc::Sender<Vec<u8>>) -> Output {
+    /// An output that is sent while the query runs, `buffer` first.
+    pub fn to_client(buffer: Vec<u8>, socket: Arc<ClientSocket>) -> Output {
+        Output {
+            buffer,
+            socket: Some(socket),
+        }
+    }
+
+    /// An output that is kept until the query has ended.
+    pub fn kept() -> Output {
         Output {
             buffer: Vec::new(),
-            sender,
+            socket: None,
         }
     }
 
@@ -42,27 +46,19 @@ impl Output {
         &mut self.buffer
     }
 
-    /// Hands the buffer over if it is full; fails if nobody takes it any more.
+    /// Sends the buffer if it is full; fails if the query is not wanted any more.
     pub fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
-        if self.buffer.len() < BUFFER_BYTES {
-            return Ok(());
+        match &self.socket {
+            Some(socket) if self.buffer.len() >= BUFFER_BYTES => socket
+                .send(&mut self.buffer, control)
+                .map_err(|reason| reason.error()),
+            _ => Ok(()),
         }
-        let next = Vec::with_capacity(self.buffer.len() + BUFFER_BYTES / 4);
-        let full = std::mem::replace(&mut self.buffer, next);
-        self.sender.blocking_send(full).map_err(|_| gone(control))
     }
 
-    /// What has not been handed over.
+    /// What has not been sent.
     pub fn into_rest(self) -> Vec<u8> {
         self.buffer
-    }
-}
-
-/// The error of a query whose output nobody takes.
-fn gone(control: &QueryControl) -> ServerError {
-    match control.aborted() {
-        Some(reason) => reason.error(),
-        None => crate::query_control::AbortReason::Disconnected.error(),
     }
 }
 
@@ -108,7 +104,7 @@ pub fn run_script(
             let text = texts.next_of(prepared.kind());
             let tag = run_to_end(
                 connection,
-                &prepared,
+                (&prepared, Plan::Fresh),
                 text,
                 control,
                 output,
@@ -146,7 +142,7 @@ pub fn status_after_error(connection: &Connection, status: TransactionStatus) ->
 /// Runs one statement to its end and returns its command tag.
 pub fn run_to_end(
     connection: &Connection,
-    prepared: &Prepared,
+    (prepared, plan): (&Prepared, Plan),
     text: Option<StatementText>,
     control: &Arc<QueryControl>,
     output: &mut Output,
@@ -161,7 +157,7 @@ pub fn run_to_end(
         Some(target) => CopyTarget::prepare(target)?,
         None => None,
     };
-    let outcome = execute(prepared, control, output, style);
+    let outcome = execute(prepared, plan, control, output, style);
     control.leave_running(Phase::Preparing);
     let count = match (outcome, &target) {
         (Ok(count), None) => count,
@@ -209,12 +205,27 @@ pub fn end_failed_transaction(
     Ok(Some("ROLLBACK".to_owned()))
 }
 
+/// Which plan a statement runs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// The one that was made when it was prepared, just now.
+    Fresh,
+    /// If it reads files, a new one.
+    New,
+}
+
 /// Starts a statement in the way that keeps aborts from getting lost, and runs it until it has a result to read.
-pub fn start(prepared: &Prepared, control: &QueryControl) -> Result<QueryResult, ServerError> {
+pub fn start(
+    prepared: &Prepared,
+    plan: Plan,
+    control: &QueryControl,
+) -> Result<QueryResult, ServerError> {
     control.enter_starting()?;
-    let pending = prepared
-        .start()
-        .inspect_err(|_| control.leave_running(Phase::Preparing))?;
+    let started = match plan {
+        Plan::Fresh => prepared.start_fresh(),
+        Plan::New => prepared.start(),
+    };
+    let pending = started.inspect_err(|_| control.leave_running(Phase::Preparing))?;
     control.enter_running();
     Ok(pending.execute()?)
 }
@@ -222,12 +233,13 @@ pub fn start(prepared: &Prepared, control: &QueryControl) -> Result<QueryResult,
 /// Runs one statement and sends its rows; returns how many it returned or changed.
 fn execute(
     prepared: &Prepared,
+    plan: Plan,
     control: &Arc<QueryControl>,
     output: &mut Output,
     style: &Style,
 ) -> Result<u64, ServerError> {
     let streamed_input = control.input_is_open();
-    let mut result = start(prepared, control)?;
+    let mut result = start(prepared, plan, control)?;
     let produces = result.produces();
     let mut early = Vec::new();
     if streamed_input {

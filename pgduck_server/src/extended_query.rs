@@ -8,7 +8,7 @@ use crate::duck::{Connection, Kind, Parameter, Prepared, Type};
 use crate::encode::pg_type::{PgType, oid};
 use crate::encode::{Column, Format};
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, Style};
+use crate::execution::{self, Plan, Style};
 use crate::parameters;
 use crate::query_control::QueryControl;
 use crate::result_rows::{self, PortalRows};
@@ -28,6 +28,8 @@ struct Statement {
     parameter_oids: Vec<u32>,
     /// The result's columns; `None` if it has no rows.
     columns: Option<Vec<(String, Type)>>,
+    /// The session's [`Statements::epoch`] when it was prepared.
+    epoch: u64,
 }
 
 /// What executing a statement does.
@@ -39,6 +41,7 @@ enum Action {
     /// DuckDB runs it.
     Run {
         prepared: Mutex<Prepared>,
+
         kind: Kind,
         text: Option<StatementText>,
     },
@@ -67,9 +70,17 @@ enum PortalState {
 pub struct Statements {
     statements: HashMap<String, Arc<Statement>>,
     portals: HashMap<String, Portal>,
+    /// Counts what may let time pass, or change files: Sync, and every run of a portal. A statement that was prepared in
+    /// the current epoch has a plan that still holds.
+    epoch: u64,
 }
 
 impl Statements {
+    /// The client has sent Sync.
+    pub fn sync(&mut self) {
+        self.epoch += 1;
+    }
+
     /// Forgets all portals: the transaction has ended.
     pub fn drop_portals(&mut self) {
         self.portals.clear();
@@ -82,11 +93,12 @@ impl Statements {
     }
 }
 
-/// Parses and prepares on the blocking thread.
+/// Parses and prepares.
 fn prepare(
     connection: &Connection,
     query: &str,
     mut parameter_oids: Vec<u32>,
+    epoch: u64,
 ) -> Result<Statement, ServerError> {
     let script = connection.parse(query)?;
     if script.len() > 1 {
@@ -100,6 +112,7 @@ fn prepare(
             action: Action::Empty,
             parameter_oids,
             columns: None,
+            epoch,
         });
     }
     let prepared = script.prepare(0)?;
@@ -134,6 +147,7 @@ fn prepare(
         },
         parameter_oids,
         columns: has_rows.then_some(columns),
+        epoch,
     })
 }
 
@@ -155,7 +169,7 @@ fn no_portal(name: &str) -> ServerError {
 
 impl Session {
     /// Parse.
-    pub(crate) async fn parse(
+    pub(crate) fn parse(
         &mut self,
         name: String,
         query: String,
@@ -180,14 +194,15 @@ impl Session {
                 action: Action::Setting,
                 parameter_oids,
                 columns: None,
+                epoch: self.statements.epoch,
             })
         } else {
             let connection = self.connection.clone();
             let control = QueryControl::new(connection.interrupter());
-            self.drive(&control, move |_| {
-                prepare(&connection, &query, parameter_oids)
-            })
-            .await?
+            let epoch = self.statements.epoch;
+            self.drive(&control, |_| {
+                prepare(&connection, &query, parameter_oids, epoch)
+            })?
         };
         Ok(match statement {
             Ok(statement) => {
@@ -196,7 +211,7 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
-                self.refresh_status_after_error().await?;
+                self.refresh_status_after_error()?;
                 Err(error)
             }
         })
@@ -240,10 +255,10 @@ impl Session {
     }
 
     /// Describe.
-    pub(crate) async fn describe(&mut self, target: Target) -> Result<Answer, SessionEnd> {
+    pub(crate) fn describe(&mut self, target: Target) -> Result<Answer, SessionEnd> {
         match target {
             Target::Statement(name) => Ok(self.describe_statement(&name)),
-            Target::Portal(name) => self.describe_portal(&name).await,
+            Target::Portal(name) => self.describe_portal(&name),
         }
     }
 
@@ -270,7 +285,7 @@ impl Session {
     }
 
     /// Describe of a portal. If its types hang on its parameters, it is started: then they are known.
-    async fn describe_portal(&mut self, name: &str) -> Result<Answer, SessionEnd> {
+    fn describe_portal(&mut self, name: &str) -> Result<Answer, SessionEnd> {
         let Some(portal) = self.statements.portals.get(name) else {
             return Ok(Err(no_portal(name)));
         };
@@ -280,7 +295,7 @@ impl Session {
         );
         if unresolved
             && matches!(portal.state, PortalState::Ready)
-            && let Err(error) = self.run_portal(name, None).await?
+            && let Err(error) = self.run_portal(name, None)?
         {
             return Ok(Err(error));
         }
@@ -306,16 +321,12 @@ impl Session {
     }
 
     /// Execute.
-    pub(crate) async fn execute(
-        &mut self,
-        portal: &str,
-        max_rows: u32,
-    ) -> Result<Answer, SessionEnd> {
-        self.run_portal(portal, Some(u64::from(max_rows))).await
+    pub(crate) fn execute(&mut self, portal: &str, max_rows: u32) -> Result<Answer, SessionEnd> {
+        self.run_portal(portal, Some(u64::from(max_rows)))
     }
 
     /// Starts a portal if it has not started, and sends up to `send` rows (0: all) if there is a number.
-    async fn run_portal(&mut self, name: &str, send: Option<u64>) -> Result<Answer, SessionEnd> {
+    fn run_portal(&mut self, name: &str, send: Option<u64>) -> Result<Answer, SessionEnd> {
         let Some(mut portal) = self.statements.portals.remove(name) else {
             return Ok(Err(no_portal(name)));
         };
@@ -332,25 +343,26 @@ impl Session {
             }
             Action::Run { .. } => {}
         }
-        self.keep_suspended_portals().await?;
+        self.keep_suspended_portals()?;
         let connection = self.connection.clone();
         let control = QueryControl::new(connection.interrupter());
         let mut status = self.status;
-        let (portal, answer, status) = self
-            .drive(&control, {
-                let control = Arc::clone(&control);
-                move |output| {
-                    let answer = portal.advance(&connection, &control, output, send, &mut status);
-                    let answer = answer.map_err(|error| execution::explain(error, &control));
-                    if answer.is_err() {
-                        // The failed result goes before the connection is asked anything else.
-                        portal.state = PortalState::Finished;
-                        status = execution::status_after_error(&connection, status);
-                    }
-                    (portal, answer, status)
-                }
-            })
-            .await?;
+        let plan = if portal.statement.epoch == self.statements.epoch {
+            Plan::Fresh
+        } else {
+            Plan::New
+        };
+        self.statements.epoch += 1;
+        let answer = self.drive(&control, |output| {
+            let answer = portal.advance(&connection, plan, &control, output, send, &mut status);
+            let answer = answer.map_err(|error| execution::explain(error, &control));
+            if answer.is_err() {
+                // The failed result goes before the connection is asked anything else.
+                portal.state = PortalState::Finished;
+                status = execution::status_after_error(&connection, status);
+            }
+            answer
+        })?;
         self.status = status;
         self.statements.portals.insert(name.to_owned(), portal);
         Ok(answer)
@@ -366,7 +378,7 @@ impl Session {
     }
 
     /// A connection streams one result at a time: what suspended portals have not read yet goes to memory.
-    pub(crate) async fn keep_suspended_portals(&mut self) -> Result<(), SessionEnd> {
+    pub(crate) fn keep_suspended_portals(&mut self) -> Result<(), SessionEnd> {
         let names: Vec<String> = self
             .statements
             .portals
@@ -379,43 +391,39 @@ impl Session {
                 continue;
             };
             let control = QueryControl::new(self.connection.interrupter());
-            let portal = self
-                .drive(&control, move |_| {
-                    if let PortalState::Open(rows) = &mut portal.state
-                        && let Err(error) = rows.keep_rest()
-                    {
-                        tracing::debug!(%error, "a suspended portal has failed");
-                        portal.state = PortalState::Finished;
-                    }
-                    portal
-                })
-                .await?;
+            self.drive(&control, |_| {
+                if let PortalState::Open(rows) = &mut portal.state
+                    && let Err(error) = rows.keep_rest()
+                {
+                    tracing::debug!(%error, "a suspended portal has failed");
+                    portal.state = PortalState::Finished;
+                }
+            })?;
             self.statements.portals.insert(name, portal);
         }
         Ok(())
     }
 
     /// After an error inside a transaction: asks DuckDB whether the transaction has failed.
-    async fn refresh_status_after_error(&mut self) -> Result<(), SessionEnd> {
+    fn refresh_status_after_error(&mut self) -> Result<(), SessionEnd> {
         if self.status == TransactionStatus::Idle {
             return Ok(());
         }
         let (connection, status) = (self.connection.clone(), self.status);
         let control = QueryControl::new(connection.interrupter());
-        self.status = self
-            .drive(&control, move |_| {
-                execution::status_after_error(&connection, status)
-            })
-            .await?;
+        self.status = self.drive(&control, |_| {
+            execution::status_after_error(&connection, status)
+        })?;
         Ok(())
     }
 }
 
 impl Portal {
-    /// Runs the portal on the blocking thread, see [`Session::run_portal`].
+    /// Runs the portal, see [`Session::run_portal`].
     fn advance(
         &mut self,
         connection: &Connection,
+        plan: Plan,
         control: &Arc<QueryControl>,
         output: &mut execution::Output,
         send: Option<u64>,
@@ -443,7 +451,7 @@ impl Portal {
             let style = Style::Portal(self.formats.clone());
             let tag = execution::run_to_end(
                 connection,
-                &prepared,
+                (&prepared, plan),
                 text.clone(),
                 control,
                 output,
@@ -456,7 +464,7 @@ impl Portal {
         }
         if matches!(self.state, PortalState::Ready) {
             bind_values(&mut prepared, &self.values)?;
-            let result = execution::start(&prepared, control)?;
+            let result = execution::start(&prepared, plan, control)?;
             let rows = PortalRows::new(result, *kind, &self.formats)?;
             self.state = PortalState::Open(Box::new(rows));
         }

@@ -5,8 +5,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`cli`], [`server`], [`listener`] | command line, shared state, sockets |
-//! | [`startup`], [`session`] | from the first byte to the message loop |
-//! | [`execution`], [`result_rows`] | runs statements on a blocking thread, encodes their rows there |
+//! | [`startup`], [`session_thread`], [`session`] | from the first byte to the message loop |
+//! | [`execution`], [`result_rows`] | runs statements, encodes their rows |
 //! | [`extended_query`], [`parameters`] | prepared statements, portals, values |
 //! | [`receive_pipeline`], [`receive_query`], [`copy_in`], [`receive_input`], [`receive_quota`] | `RECEIVE`: a query fed by the client |
 //! | [`query_control`], [`cancel`] | ending a query early, without losing an interrupt |
@@ -38,6 +38,7 @@ mod result_rows;
 mod server;
 mod session;
 mod session_settings;
+mod session_thread;
 mod startup;
 mod statement_text;
 mod sys;
@@ -56,6 +57,9 @@ use crate::server::Server;
 
 /// How long running queries are waited for after they were interrupted.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How often the server looks for clients that have gone away while their query runs.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let config = match Config::from_command_line(std::env::args()) {
@@ -98,8 +102,8 @@ fn start_log(config: &Config) {
 fn run(config: Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // A running query holds a thread of this pool. The pool must not be smaller than the number of clients:
-        // a client may have several streams open that all have to advance.
+        // A query that is fed by a stream holds a thread of this pool while its session's thread does the feeding. All
+        // streams have to advance, so the pool must not be smaller than the number of clients.
         .max_blocking_threads(config.max_clients.saturating_add(64))
         .build()
         .map_err(|error| format!("could not start: {error}"))?;
@@ -137,6 +141,7 @@ async fn serve(config: Config) -> Result<(), String> {
         }
         server.begin_shutdown();
     };
+    let watch = tokio::spawn(watch_clients(Arc::clone(&server)));
     tokio::join!(listeners.accept_clients(&server), stop);
     let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
     while server.sessions.count() > 0 && Instant::now() < deadline {
@@ -144,5 +149,16 @@ async fn serve(config: Config) -> Result<(), String> {
         server.sessions.abort_all(&AbortReason::Shutdown);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    watch.abort();
     Ok(())
+}
+
+/// Ends the queries of clients that have gone away.
+async fn watch_clients(server: Arc<Server>) {
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        server.sessions.abort_abandoned();
+    }
 }

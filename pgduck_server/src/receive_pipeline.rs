@@ -21,7 +21,7 @@ use crate::query_control::{AbortReason, Phase, QueryControl};
 use crate::receive_input::ReceiveInput;
 use crate::receive_query::{Feed, Run, check};
 use crate::receive_quota::ReceiveShare;
-use crate::session::{Session, SessionEnd};
+use crate::session::{Session, SessionEnd, query_has_panicked};
 use crate::wire::backend;
 
 /// Payload that is gathered before it is written to the pipe.
@@ -58,7 +58,7 @@ enum StreamEnd {
 impl Session {
     /// Runs a RECEIVE query.
     pub(crate) async fn receive(&mut self, sql: &str, style: Style) -> Result<(), SessionEnd> {
-        self.keep_suspended_portals().await?;
+        self.keep_suspended_portals()?;
         let mut input = match ReceiveInput::new() {
             Ok(input) => input,
             Err(error) => return self.refuse(input_error("create a file in memory", &error)),
@@ -74,12 +74,7 @@ impl Session {
         };
         let connection = self.connection.clone();
         let control = QueryControl::with_open_input(connection.interrupter());
-        let checked = self
-            .drive(&control, {
-                let (sql, query) = (sql.to_owned(), query.clone());
-                move |_| check(&connection, &sql, &query)
-            })
-            .await?;
+        let checked = self.drive(&control, |_| check(&connection, sql, &query))?;
         let checked = match checked {
             Ok(checked) => checked,
             Err(error) => return self.refuse(execution::explain(error, &control)),
@@ -106,7 +101,7 @@ impl Session {
         let end = match end? {
             Some(StreamEnd::Failed(reason)) => Err(reason),
             Some(StreamEnd::Complete | StreamEnd::Unwanted) => match input.append(&first) {
-                Ok(()) => Ok(self.run_complete(&control, run).await?),
+                Ok(()) => Ok(self.run_complete(&control, run)?),
                 Err(error) => Err(AbortReason::Input(input_error(
                     "write the input in memory",
                     &error,
@@ -122,9 +117,7 @@ impl Session {
                 .gather_file(&control, &mut stream, first, &mut input)
                 .await?
             {
-                StreamEnd::Complete | StreamEnd::Unwanted => {
-                    Ok(self.run_complete(&control, run).await?)
-                }
+                StreamEnd::Complete | StreamEnd::Unwanted => Ok(self.run_complete(&control, run)?),
                 StreamEnd::Failed(reason) => Err(reason),
             },
         };
@@ -257,15 +250,13 @@ impl Session {
     }
 
     /// Runs the query on a stream that is complete.
-    async fn run_complete(
+    fn run_complete(
         &mut self,
         control: &Arc<QueryControl>,
         run: Run,
     ) -> Result<ScriptEnd, SessionEnd> {
         control.input_complete();
-        let shared = Arc::clone(control);
-        self.drive(control, move |output| run.run(&shared, output))
-            .await
+        self.drive(control, |output| run.run(control, output))
     }
 
     /// Runs the query while the stream comes in.
@@ -277,10 +268,10 @@ impl Session {
         first: Vec<u8>,
         pipe: pipe::Sender,
     ) -> Result<ScriptEnd, SessionEnd> {
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(execution::BUFFERS_IN_FLIGHT);
         let shared = Arc::clone(control);
-        let mut task = tokio::task::spawn_blocking(move || {
-            let mut output = execution::Output::new(sender);
+        let mut task = self.server.threads.spawn_blocking(move || {
+            // The result is small, and goes to the client when the stream is over.
+            let mut output = execution::Output::kept();
             let end = run.run(&shared, &mut output);
             shared.leave_running(Phase::Ended);
             (end, output.into_rest())
@@ -307,7 +298,6 @@ impl Session {
         let finished = loop {
             tokio::select! {
                 biased;
-                Some(buffer) = receiver.recv() => self.out.extend_from_slice(&buffer),
                 result = &mut task => break result,
                 more = self.reader.fill(), if self.reader.may_read_ahead() && !lost => {
                     if !matches!(more, Ok(true)) {
@@ -316,9 +306,6 @@ impl Session {
                 }
             }
         };
-        while let Ok(buffer) = receiver.try_recv() {
-            self.out.extend_from_slice(&buffer);
-        }
         if lost || control.aborted() == Some(AbortReason::Disconnected) {
             return Err(SessionEnd::Client);
         }
@@ -327,13 +314,7 @@ impl Session {
                 self.out.extend_from_slice(&rest);
                 Ok(end)
             }
-            Err(error) => {
-                tracing::error!(%error, "a query thread has panicked");
-                Err(SessionEnd::Fatal(ServerError::fatal(
-                    sqlstate::INTERNAL_ERROR,
-                    "internal error in a query thread",
-                )))
-            }
+            Err(_) => Err(query_has_panicked()),
         }
     }
 

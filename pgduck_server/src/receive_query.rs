@@ -6,7 +6,7 @@ use pgduck_protocol::placeholder::Placeholder;
 
 use crate::duck::{Connection, Kind, Prepared};
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, ScriptEnd, Style};
+use crate::execution::{self, Plan, ScriptEnd, Style};
 use crate::query_control::QueryControl;
 use crate::statement_text::StatementTexts;
 use crate::wire::backend;
@@ -83,7 +83,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Runs the query on a blocking thread.
+    /// Runs the query.
     pub fn run(self, control: &Arc<QueryControl>, output: &mut execution::Output) -> ScriptEnd {
         let mut status = self.status;
         let run = || -> Result<(), ServerError> {
@@ -94,7 +94,7 @@ impl Run {
             let text = StatementTexts::of(&self.query).next_of(prepared.kind());
             let tag = execution::run_to_end(
                 &self.connection,
-                &prepared,
+                (&prepared, Plan::Fresh),
                 text,
                 control,
                 output,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::cancel::Sessions;
@@ -19,6 +20,8 @@ pub struct Server {
     pub sessions: Arc<Sessions>,
     /// One permit for each client that may come.
     pub clients: Arc<Semaphore>,
+    /// Threads for queries that run while their session feeds them.
+    pub threads: Handle,
     /// Limits of RECEIVE streams.
     pub receive_limits: Arc<ReceiveLimits>,
     database: Arc<Database>,
@@ -26,7 +29,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the database and makes it ready.
+    /// Opens the database and makes it ready. Called within the runtime.
     pub fn open(config: Config) -> Result<Server, String> {
         let threads = config.threads.to_string();
         let memory_limit = memory_limit(&config.memory_limit)?;
@@ -62,6 +65,7 @@ impl Server {
         Ok(Server {
             clients: Arc::new(Semaphore::new(config.max_clients)),
             sessions: Arc::default(),
+            threads: Handle::current(),
             receive_limits: ReceiveLimits::new(config.recv_max_bytes, config.recv_total_max_bytes),
             database,
             shutdown: watch::Sender::new(false),

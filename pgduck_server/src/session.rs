@@ -1,19 +1,22 @@
-//! A session: the message loop, and the exchange of bytes with the client while a query runs.
+//! A session: the message loop. Each session has a thread of its own, on which its queries run as well: a small query
+//! does not wait for threads to wake each other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::io::{AsyncWriteExt, WriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::cancel::{CurrentQuery, Registration};
 use crate::duck::Connection;
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, BUFFERS_IN_FLIGHT, Output, ScriptEnd, Style};
+use crate::execution::{self, Output, ScriptEnd, Style};
 use crate::extended_query::Statements;
 use crate::query_control::{AbortReason, QueryControl, shutting_down};
 use crate::server::Server;
 use crate::session_settings;
 use crate::wire::backend::{self, TransactionStatus};
+use crate::wire::client_socket::ClientSocket;
 use crate::wire::frontend::Message;
 use crate::wire::reader::{MessageReader, ReadError};
 use crate::wire::transport::Transport;
@@ -44,6 +47,7 @@ pub struct Session {
     pub(crate) server: Arc<Server>,
     pub(crate) reader: MessageReader,
     writer: WriteHalf<Transport>,
+    socket: Arc<ClientSocket>,
     /// Encoded messages that have not been sent.
     pub(crate) out: Vec<u8>,
     pub(crate) connection: Connection,
@@ -63,6 +67,7 @@ impl Session {
         server: Arc<Server>,
         reader: MessageReader,
         writer: WriteHalf<Transport>,
+        socket: Arc<ClientSocket>,
         connection: Connection,
         current: Arc<CurrentQuery>,
         registration: Registration,
@@ -72,6 +77,7 @@ impl Session {
             server,
             reader,
             writer,
+            socket,
             out: Vec::new(),
             connection,
             status: TransactionStatus::Idle,
@@ -175,10 +181,10 @@ impl Session {
                 name,
                 query,
                 parameter_oids,
-            } => self.parse(name, query, parameter_oids).await?,
+            } => self.parse(name, query, parameter_oids)?,
             Message::Bind(bind) => self.bind(bind),
-            Message::Describe(target) => self.describe(target).await?,
-            Message::Execute { portal, max_rows } => self.execute(&portal, max_rows).await?,
+            Message::Describe(target) => self.describe(target)?,
+            Message::Execute { portal, max_rows } => self.execute(&portal, max_rows)?,
             Message::Close(target) => {
                 self.close(&target);
                 Ok(())
@@ -189,6 +195,7 @@ impl Session {
             }
             Message::Sync => {
                 self.skip_to_sync = false;
+                self.statements.sync();
                 if self.status == TransactionStatus::Idle {
                     self.statements.drop_portals();
                 }
@@ -250,18 +257,12 @@ impl Session {
             self.ready();
             return Ok(());
         }
-        self.keep_suspended_portals().await?;
-        let sql = command.sql.to_owned();
+        self.keep_suspended_portals()?;
         let (connection, status) = (self.connection.clone(), self.status);
         let control = QueryControl::new(connection.interrupter());
-        let end = self
-            .drive(&control, {
-                let control = Arc::clone(&control);
-                move |output| {
-                    execution::run_script(&connection, &control, output, &sql, &style, status)
-                }
-            })
-            .await?;
+        let end = self.drive(&control, |output| {
+            execution::run_script(&connection, &control, output, command.sql, &style, status)
+        })?;
         self.finish_simple(end)
     }
 
@@ -290,89 +291,32 @@ impl Session {
         Ok(())
     }
 
-    /// Runs `work` on a blocking thread and moves its output to the client meanwhile. A client that goes away, a
-    /// cancel and a shutdown reach the query through `control`; the thread is always waited for.
-    pub(crate) async fn drive<R: Send + 'static>(
+    /// Runs `work` on this thread, which is the session's own. A cancel, a shutdown and a client that goes away reach
+    /// the query through `control`, from other threads; see [`crate::cancel::Sessions`].
+    pub(crate) fn drive<R>(
         &mut self,
         control: &Arc<QueryControl>,
-        work: impl FnOnce(&mut Output) -> R + Send + 'static,
+        work: impl FnOnce(&mut Output) -> R,
     ) -> Result<R, SessionEnd> {
         self.current.set(Some(Arc::clone(control)));
         if *self.shutdown.borrow() {
             control.abort(AbortReason::Shutdown);
         }
-        let (sender, mut receiver) = mpsc::channel(BUFFERS_IN_FLIGHT);
-        let mut task = tokio::task::spawn_blocking(move || {
-            let mut output = Output::new(sender);
-            let result = work(&mut output);
-            (result, output.into_rest())
-        });
-        let mut writing: Vec<u8> = Vec::new();
-        let mut written = 0;
-        let mut lost = false;
-        let mut closed = false;
-        let finished = loop {
-            tokio::select! {
-                biased;
-                result = &mut task, if writing.is_empty() && receiver.is_empty() => break result,
-                wrote = self.writer.write(&writing[written..]), if !writing.is_empty() => {
-                    match wrote {
-                        Ok(bytes) if bytes > 0 => written += bytes,
-                        _ => {
-                            lost = true;
-                            control.abort(AbortReason::Disconnected);
-                            written = writing.len();
-                        }
-                    }
-                    if written == writing.len() {
-                        writing.clear();
-                        written = 0;
-                    }
-                }
-                Some(buffer) = receiver.recv(), if writing.is_empty() => {
-                    if !lost {
-                        if self.out.is_empty() {
-                            writing = buffer;
-                        } else {
-                            writing = std::mem::take(&mut self.out);
-                            writing.extend_from_slice(&buffer);
-                        }
-                    }
-                }
-                more = self.reader.fill(), if !lost && self.reader.may_read_ahead() => {
-                    if !matches!(more, Ok(true)) {
-                        lost = true;
-                        control.abort(AbortReason::Disconnected);
-                        receiver.close();
-                        closed = true;
-                    }
-                }
-                () = control.wait_until(|control| control.aborted().is_some()), if !closed => {
-                    // A thread that waits for room in the channel must hear of it too.
-                    receiver.close();
-                    closed = true;
-                }
-            }
-        };
+        let mut output = Output::to_client(std::mem::take(&mut self.out), Arc::clone(&self.socket));
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut output)));
         self.current.set(None);
-        while let Ok(buffer) = receiver.try_recv() {
-            self.out.extend_from_slice(&buffer);
-        }
-        if lost {
+        self.out = output.into_rest();
+        if control.aborted() == Some(AbortReason::Disconnected) {
             return Err(SessionEnd::Client);
         }
-        match finished {
-            Ok((result, rest)) => {
-                self.out.extend_from_slice(&rest);
-                Ok(result)
-            }
-            Err(error) => {
-                tracing::error!(%error, "a query thread has panicked");
-                Err(SessionEnd::Fatal(ServerError::fatal(
-                    sqlstate::INTERNAL_ERROR,
-                    "internal error in a query thread",
-                )))
-            }
-        }
+        result.map_err(|_| query_has_panicked())
     }
+}
+
+/// The end of a session whose query has panicked; the panic itself is in the log.
+pub(crate) fn query_has_panicked() -> SessionEnd {
+    SessionEnd::Fatal(ServerError::fatal(
+        sqlstate::INTERNAL_ERROR,
+        "internal error in a query",
+    ))
 }

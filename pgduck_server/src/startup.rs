@@ -9,7 +9,9 @@ use crate::cancel::CurrentQuery;
 use crate::errors::{ServerError, sqlstate};
 use crate::server::Server;
 use crate::session::Session;
+use crate::session_thread;
 use crate::wire::backend;
+use crate::wire::client_socket::ClientSocket;
 use crate::wire::frontend::StartupPacket;
 use crate::wire::reader::{MessageReader, ReadError};
 use crate::wire::transport::Transport;
@@ -44,10 +46,12 @@ pub async fn serve(server: Arc<Server>, transport: Transport) {
         );
         return refuse(&mut write, &error).await;
     };
-    if let Err(error) = greet(server, reader, write, parameters).await {
-        tracing::debug!(%error, "start-up failed");
-    }
-    drop(permit);
+    session_thread::spawn(reader, write, move |reader, write, socket| async move {
+        if let Err(error) = greet(server, reader, write, socket, parameters).await {
+            tracing::debug!(%error, "start-up failed");
+        }
+        drop(permit);
+    });
 }
 
 /// What a client wants.
@@ -125,6 +129,7 @@ async fn greet(
     server: Arc<Server>,
     reader: MessageReader,
     mut write: WriteHalf<Transport>,
+    socket: Arc<ClientSocket>,
     (minor, parameters): (u16, Vec<(String, String)>),
 ) -> Result<(), ServerError> {
     let parameter = |name: &str| {
@@ -140,7 +145,7 @@ async fn greet(
     let current = Arc::new(CurrentQuery::default());
     let opened = server
         .sessions
-        .register(Arc::clone(&current))
+        .register(Arc::clone(&current), Arc::clone(&socket))
         .map_err(|error| {
             ServerError::fatal(
                 sqlstate::INTERNAL_ERROR,
@@ -160,7 +165,15 @@ async fn greet(
             return Err(error);
         }
     };
-    let mut session = Session::new(server, reader, write, connection, current, registration);
+    let mut session = Session::new(
+        server,
+        reader,
+        write,
+        socket,
+        connection,
+        current,
+        registration,
+    );
     let unknown: Vec<String> = parameters
         .iter()
         .filter(|(name, _)| name.starts_with("_pq_."))

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Turns a system call's result into a `Result`.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -59,6 +60,44 @@ pub fn replace_descriptor(source: OwnedFd, target: &impl AsRawFd) -> io::Result<
         ))
         .map(|_| ())
     }
+}
+
+/// Sends what a socket takes at once.
+pub fn send(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the socket is open, and `bytes` is valid for its length.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Waits until a socket takes data or is closed, or until the time is over.
+pub fn wait_until_writable(socket: &impl AsRawFd, timeout: Duration) {
+    poll(socket, libc::POLLOUT, timeout);
+}
+
+/// Whether the other side of a socket has closed it, or half of it. Unread data does not hide that.
+pub fn peer_has_closed(socket: &impl AsRawFd) -> bool {
+    let closed = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    poll(socket, libc::POLLRDHUP, Duration::ZERO) & closed != 0
+}
+
+/// Waits for events of a descriptor, and returns those that came.
+fn poll(descriptor: &impl AsRawFd, events: libc::c_short, timeout: Duration) -> libc::c_short {
+    let mut entry = libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    let milliseconds = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `entry` is valid for reading and writing. A failure leaves it without events.
+    unsafe { libc::poll(&mut entry, 1, milliseconds) };
+    entry.revents
 }
 
 /// Sets the mask of permission bits that new files and directories do not get.

@@ -22,7 +22,7 @@ use lake_iceberg::{
 const LOCATION: &str = "s3://warehouse/prefix/database/public/table/123456";
 
 /// Data files that have a delete file.
-const DELETE_FILES: usize = 50;
+const DELETE_FILES: usize = 500;
 
 const POLICY: Policy = Policy {
     manifest_min_count_to_merge: 100,
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     let schema = TableSchema {
         columns: columns.collect(),
     };
-    let mut state = create_table(LOCATION, &schema, &[], 0)?.state;
+    let mut state = create_table(LOCATION, &schema, Changes::default(), 0)?.state;
     let mut store = Store::new();
     let mut times = Vec::new();
     let mut fetched = 0;

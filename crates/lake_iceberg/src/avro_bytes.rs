@@ -98,10 +98,21 @@ pub(crate) fn write_long(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
-/// Appends a long as the value of a union of null and long, in this order.
-pub(crate) fn write_nullable_long(out: &mut Vec<u8>, value: i64) {
-    write_long(out, 1);
-    write_long(out, value);
+/// Appends a union of null and long, in this order.
+pub(crate) fn write_nullable_long(out: &mut Vec<u8>, value: Option<i64>) {
+    match value {
+        Some(value) => {
+            write_long(out, 1);
+            write_long(out, value);
+        }
+        None => write_long(out, 0),
+    }
+}
+
+/// Appends bytes or a string.
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_long(out, bytes.len() as i64);
+    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

@@ -3,10 +3,42 @@
 
 use std::collections::HashMap;
 
-use crate::avro_bytes::{ByteReader, write_long};
+use uuid::Uuid;
+
+use crate::avro_bytes::{ByteReader, write_bytes, write_long};
 
 const MAGIC: &[u8] = b"Obj\x01";
 const SYNC_MARKER_LENGTH: usize = 16;
+
+/// An uncompressed file of one block. `metadata` has `avro.schema` and `avro.codec`.
+pub(crate) fn write(metadata: &[(&str, &[u8])], record_count: u64, records: &[u8]) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    write_long(&mut header, metadata.len() as i64);
+    for (key, value) in metadata {
+        write_bytes(&mut header, key.as_bytes());
+        write_bytes(&mut header, value);
+    }
+    write_long(&mut header, 0);
+    header.extend_from_slice(Uuid::new_v4().as_bytes());
+    with_records(&header, record_count, &[records])
+}
+
+/// A file with the given header, which ends with the sync marker, and one block.
+fn with_records(header: &[u8], record_count: u64, records: &[&[u8]]) -> Vec<u8> {
+    let size: usize = records.iter().map(|records| records.len()).sum();
+    let mut file = Vec::with_capacity(header.len() + size + 2 * SYNC_MARKER_LENGTH);
+    file.extend_from_slice(header);
+    if record_count == 0 {
+        return file;
+    }
+    write_long(&mut file, record_count as i64);
+    write_long(&mut file, size as i64);
+    for records in records {
+        file.extend_from_slice(records);
+    }
+    file.extend_from_slice(&header[header.len() - SYNC_MARKER_LENGTH..]);
+    file
+}
 
 /// A parsed container file.
 pub(crate) struct Container<'a> {
@@ -66,6 +98,11 @@ impl<'a> Container<'a> {
             .is_none_or(|codec| *codec == b"null")
     }
 
+    /// The bytes before the first block.
+    pub(crate) fn header_length(&self) -> usize {
+        self.header.len()
+    }
+
     /// The blocks: number of records, and the records, encoded and maybe compressed.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
         self.blocks
@@ -76,19 +113,7 @@ impl<'a> Container<'a> {
     /// A file with the header of this one, which is uncompressed, and other records of the same
     /// schema, in one block.
     pub(crate) fn with_records(&self, record_count: u64, records: &[&[u8]]) -> Vec<u8> {
-        let size: usize = records.iter().map(|records| records.len()).sum();
-        let mut file = Vec::with_capacity(self.header.len() + size + 2 * SYNC_MARKER_LENGTH);
-        file.extend_from_slice(self.header);
-        if record_count == 0 {
-            return file;
-        }
-        write_long(&mut file, record_count as i64);
-        write_long(&mut file, size as i64);
-        for records in records {
-            file.extend_from_slice(records);
-        }
-        file.extend_from_slice(&self.header[self.header.len() - SYNC_MARKER_LENGTH..]);
-        file
+        with_records(self.header, record_count, records)
     }
 }
 

@@ -81,6 +81,11 @@ impl Layout {
         })
     }
 
+    /// Whether 0 stands for null.
+    pub(crate) fn is_nullable(&self) -> bool {
+        matches!(self, Self::Union(branches) if branches.first() == Some(&Self::Null))
+    }
+
     /// Steps over one value.
     pub(crate) fn skip(&self, reader: &mut ByteReader<'_>) -> Option<()> {
         match self {

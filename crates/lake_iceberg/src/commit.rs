@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::changes::Changes;
-use crate::data_file::DataFile;
 use crate::error::Result;
 use crate::metadata_document::MetadataDocument;
 use crate::policy::{Policy, Retention};
@@ -39,21 +38,40 @@ pub struct Object {
     pub bytes: Vec<u8>,
 }
 
-/// The first version of a table at `location`, with a snapshot of the files in `added` if there
-/// are any. `now_ms` is the time of the commit in milliseconds since 1970.
+/// When a commit is made, and under which name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Part of the names of all objects that the commit stores. No two commits may have the same.
+    pub object_id: Uuid,
+    /// Time of the commit in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// A commit at this time, in milliseconds since 1970, under a random name.
+impl From<i64> for Stamp {
+    fn from(now_ms: i64) -> Self {
+        Self {
+            object_id: Uuid::new_v4(),
+            now_ms,
+        }
+    }
+}
+
+/// The first version of a table at `location`, with a snapshot of `changes` if there are any.
 ///
 /// Fails with [`crate::ErrorKind::InvalidSchema`] if Iceberg has no such schema.
 pub fn create_table(
     location: &str,
     schema: &TableSchema,
-    added: &[DataFile],
-    now_ms: i64,
+    changes: Changes,
+    stamp: impl Into<Stamp>,
 ) -> Result<Commit> {
+    let stamp = stamp.into();
     let location = location.trim_end_matches('/');
-    let metadata_location = new_metadata_location(location, 0);
-    let document = MetadataDocument::new_table(location, schema, now_ms)?;
+    let metadata_location = new_metadata_location(location, 0, stamp.object_id);
+    let document = MetadataDocument::new_table(location, schema, stamp.now_ms)?;
     let empty = TableState::new(&metadata_location, document, None, None);
-    if added.is_empty() {
+    if changes.is_empty() {
         return Ok(Commit {
             objects: vec![empty.metadata_object()?],
             state: empty,
@@ -61,11 +79,7 @@ pub fn create_table(
             expired_objects: Vec::new(),
         });
     }
-    let changes = Changes {
-        added_data: added.to_vec(),
-        ..Changes::default()
-    };
-    PreparedCommit::of_new_table(&empty, changes)?.finish(HashMap::new(), now_ms)
+    PreparedCommit::of_new_table(&empty, changes)?.finish(HashMap::new(), stamp)
 }
 
 /// The version after `base` with one more snapshot, as far as it can be computed without reading.
@@ -78,10 +92,15 @@ pub fn prepare(base: &TableState, changes: Changes, policy: &Policy) -> Result<P
 }
 
 /// A version without a new snapshot that has only the snapshots that `retention` asks for; none if
-/// `base` is that already. `now_ms` is the time of the commit in milliseconds since 1970.
-pub fn expire(base: &TableState, retention: &Retention, now_ms: i64) -> Result<Option<Commit>> {
+/// `base` is that already.
+pub fn expire(
+    base: &TableState,
+    retention: &Retention,
+    stamp: impl Into<Stamp>,
+) -> Result<Option<Commit>> {
+    let stamp = stamp.into();
     let mut document = base.document().clone();
-    let now_ms = now_ms.max(document.last_updated_ms);
+    let now_ms = stamp.now_ms.max(document.last_updated_ms);
     let Some(mut expired_objects) = document.expire(retention, now_ms)? else {
         return Ok(None);
     };
@@ -89,7 +108,7 @@ pub fn expire(base: &TableState, retention: &Retention, now_ms: i64) -> Result<O
     expired_objects.extend(document.push_metadata_log(base_location));
     document.last_updated_ms = now_ms;
     let state = TableState::new(
-        &next_metadata_location(base),
+        &next_metadata_location(base, stamp.object_id),
         document,
         base.current_snapshot().cloned(),
         base.loaded_manifest_list(),
@@ -103,16 +122,13 @@ pub fn expire(base: &TableState, retention: &Retention, now_ms: i64) -> Result<O
 }
 
 /// Where to store the version after `base`.
-pub(crate) fn next_metadata_location(base: &TableState) -> String {
+pub(crate) fn next_metadata_location(base: &TableState, object_id: Uuid) -> String {
     let version = metadata_version(base.metadata_location()) + 1;
-    new_metadata_location(base.location(), version)
+    new_metadata_location(base.location(), version, object_id)
 }
 
-fn new_metadata_location(location: &str, version: u64) -> String {
-    format!(
-        "{location}/metadata/{version:05}-{}.metadata.json",
-        Uuid::new_v4()
-    )
+fn new_metadata_location(location: &str, version: u64, object_id: Uuid) -> String {
+    format!("{location}/metadata/{version:05}-{object_id}.metadata.json")
 }
 
 /// The version number in a metadata file's name, `00012-….metadata.json`; 0 if there is none.
@@ -135,6 +151,6 @@ mod tests {
             12
         );
         assert_eq!(metadata_version("/t/metadata/v3.metadata.json"), 0);
-        assert!(new_metadata_location("/t", 7).starts_with("/t/metadata/00007-"));
+        assert!(new_metadata_location("/t", 7, Uuid::nil()).starts_with("/t/metadata/00007-0000"));
     }
 }

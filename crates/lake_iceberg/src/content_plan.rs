@@ -11,9 +11,13 @@ use crate::changes::{FileContent, RemovedFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Entry, Inherited, Manifest, in_own_form};
 use crate::manifest_builder::ManifestBuilder;
-use crate::manifest_list::{ListedManifest, ManifestList};
+use crate::manifest_list::{ListedManifest, MAX_KEPT_BYTES, ManifestList};
 use crate::metadata_document::Definition;
 use crate::policy::Policy;
+
+/// A commit merges manifests of at most so many times the target size: if there are more, the next
+/// ones go on.
+const MERGED_TARGETS: u64 = 4;
 
 /// A plan; places are those of manifests in the parent's list.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct ContentPlan {
     /// Paths of the files that the commit removes.
     removed: HashSet<String>,
     policy: Policy,
+    /// Smaller manifests are small, and as large are merged ones, in bytes.
+    full_size: u64,
     /// Manifests of nothing but deleted files: they have told of them, and are no longer needed.
     dropped: Vec<usize>,
     /// Manifests to read, because they are merged or may list a removed file.
@@ -45,7 +51,8 @@ pub(crate) struct NewSnapshot<'a> {
 struct Group<'a> {
     inputs: Vec<(&'a ManifestFile, &'a Manifest<'a>)>,
     partition_spec_id: i32,
-    takes_more: bool,
+    /// Whether they are small, so that others may join.
+    is_small: bool,
     takes_fresh: bool,
 }
 
@@ -64,6 +71,7 @@ impl ContentPlan {
             fresh,
             removed: HashSet::new(),
             policy: *policy,
+            full_size: full_size(content, definition, policy),
             dropped: Vec::new(),
             opened: BTreeSet::new(),
             merged: HashSet::new(),
@@ -145,17 +153,13 @@ impl ContentPlan {
             let file = &parent.manifests[*place].file;
             if self.is_small(file, definition) {
                 let size = file.manifest_length as u64;
-                small
-                    .entry(file.partition_spec_id)
-                    .or_default()
-                    .push((size, *place));
+                let of_spec = small.entry(file.partition_spec_id).or_default();
+                of_spec.push((size, *place));
             }
         }
         for (spec_id, mut manifests) in small {
-            let fresh = self
-                .fresh
-                .as_ref()
-                .filter(|_| spec_id == definition.partition_spec.spec_id());
+            let fresh = self.small_fresh();
+            let fresh = fresh.filter(|_| spec_id == definition.partition_spec.spec_id());
             // With a removal, the added files go into a manifest that is rewritten anyway.
             let is_additional = fresh.is_some() && self.removed.is_empty();
             let count = manifests.len() + usize::from(is_additional);
@@ -167,24 +171,39 @@ impl ContentPlan {
             let mut rest = fresh_size + manifests.iter().map(|(size, _)| size).sum::<u64>();
             while let Some((largest, _)) = manifests.last() {
                 rest -= largest;
-                if *largest <= rest {
+                if *largest <= rest.saturating_mul(2) {
                     break;
                 }
                 manifests.pop();
             }
-            merged.extend(manifests.iter().map(|(_, place)| place));
+            let target = self.policy.target_manifest_bytes;
+            let limit = target.saturating_mul(MERGED_TARGETS);
+            let mut size = 0;
+            merged.extend(manifests.iter().map_while(|(next, place)| {
+                size += next;
+                (size <= limit).then_some(*place)
+            }));
         }
         merged
+    }
+
+    /// The manifest of the added files, if other files may be added to it.
+    fn small_fresh(&self) -> Option<&[u8]> {
+        let fresh = self.fresh.as_deref()?;
+        ((fresh.len() as u64) < self.full_size).then_some(fresh)
     }
 
     fn may_merge(&self) -> bool {
         self.policy.manifest_min_count_to_merge > 1
     }
 
-    /// Whether other entries may be added to a manifest when it is rewritten.
     fn is_small(&self, file: &ManifestFile, definition: &Definition) -> bool {
-        (file.manifest_length as u64) < self.policy.target_manifest_bytes
-            && file.key_metadata.is_none()
+        (file.manifest_length as u64) < self.full_size && self.is_combinable(file, definition)
+    }
+
+    /// Whether entries of other manifests can be added to one.
+    fn is_combinable(&self, file: &ManifestFile, definition: &Definition) -> bool {
+        file.key_metadata.is_none()
             && definition
                 .unpartitioned_spec_ids
                 .contains(&file.partition_spec_id)
@@ -279,7 +298,7 @@ impl ContentPlan {
             let partition_spec_id = file.partition_spec_id;
             let is_small = self.is_small(file, definition);
             let joins = |group: &&mut Group<'_>| {
-                group.takes_more && group.partition_spec_id == partition_spec_id
+                group.is_small && group.partition_spec_id == partition_spec_id
             };
             let mut joined = groups.iter_mut().filter(|_| is_small && self.may_merge());
             match joined.find(joins) {
@@ -287,25 +306,37 @@ impl ContentPlan {
                 None => groups.push(Group {
                     inputs: vec![(file, manifest)],
                     partition_spec_id,
-                    takes_more: is_small,
+                    is_small,
                     takes_fresh: false,
                 }),
             }
         }
-        let partition_spec_id = definition.partition_spec.spec_id();
         if self.fresh.is_some() {
-            let mut takers = groups.iter_mut().filter(|group| group.takes_more);
-            match takers.find(|group| group.partition_spec_id == partition_spec_id) {
+            let takers = groups
+                .iter_mut()
+                .filter(|group| self.may_take_fresh(group, definition));
+            match takers.min_by_key(|group| group.size()) {
                 Some(group) => group.takes_fresh = true,
                 None => groups.push(Group {
                     inputs: Vec::new(),
-                    partition_spec_id,
-                    takes_more: true,
+                    partition_spec_id: definition.partition_spec.spec_id(),
+                    is_small: true,
                     takes_fresh: true,
                 }),
             }
         }
         groups
+    }
+
+    /// Whether the added files may go into manifests that are rewritten anyway.
+    fn may_take_fresh(&self, group: &Group<'_>, definition: &Definition) -> bool {
+        let fits = |(file, _): &(&ManifestFile, _)| {
+            self.is_combinable(file, definition)
+                && (file.manifest_length as u64) < self.policy.target_manifest_bytes
+        };
+        self.small_fresh().is_some()
+            && group.partition_spec_id == definition.partition_spec.spec_id()
+            && group.inputs.iter().all(fits)
     }
 
     fn write_group(
@@ -333,14 +364,20 @@ impl ContentPlan {
             let content = self.content.manifest_content();
             written.push(full.build(path, &like.container, content, spec_id, partitions.clone()));
         };
+        let is_full = |builder: &ManifestBuilder| {
+            let records = builder.size() as u64;
+            let size = like.container.header_length() as u64 + records;
+            // However large the header is, there are entries as well.
+            size >= self.full_size && records >= self.full_size / 2 && !builder.is_empty()
+        };
+        let is_combined = group.inputs.len() + usize::from(fresh.is_some()) > 1;
         let mut builder = new.builder();
         for entry in group
             .inputs
             .iter()
             .flat_map(|(_, manifest)| &manifest.entries)
         {
-            if group.inputs.len() > 1 && builder.size() as u64 >= self.policy.target_manifest_bytes
-            {
+            if is_combined && is_full(&builder) {
                 flush(&mut builder);
             }
             match self.removes(entry) {
@@ -353,6 +390,32 @@ impl ContentPlan {
         }
         if !builder.is_empty() {
             flush(&mut builder);
+        }
+    }
+}
+
+impl Group<'_> {
+    /// The size of the inputs in bytes.
+    fn size(&self) -> i64 {
+        self.inputs
+            .iter()
+            .map(|(file, _)| file.manifest_length)
+            .sum()
+    }
+}
+
+/// From which size on a manifest is not merged any more. Entries of delete files are replaced over and
+/// over, and a manifest is read and written again for each: so their manifests stay as small as those
+/// that are kept in memory, unless the table's schema, which each of them repeats, leaves no room.
+fn full_size(content: FileContent, definition: &Definition, policy: &Policy) -> u64 {
+    let target = policy.target_manifest_bytes;
+    match content {
+        FileContent::Data => target,
+        FileContent::PositionDeletes => {
+            // Less, since a manifest is full when it has at least this size.
+            let kept = MAX_KEPT_BYTES - MAX_KEPT_BYTES / 8;
+            let with_schema = definition.schema_json.len() + MAX_KEPT_BYTES / 2;
+            target.min(kept.max(with_schema) as u64)
         }
     }
 }

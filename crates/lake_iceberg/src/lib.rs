@@ -28,13 +28,15 @@
 //! * `snapshot_history`, `snapshot`, `summary`: the snapshots in it, and which of them may go
 //! * `manifest_list`: the manifest list, spliced rather than rebuilt
 //! * `content_plan`: which manifests are rewritten, merged and dropped
-//! * `manifest`, `manifest_builder`: entries of manifests, read and put together
+//! * `added_manifest`, `manifest`, `manifest_builder`: entries of manifests, written, read and put
+//!   together
 //! * `avro_container`, `avro_layout`, `avro_bytes`, `json_spans`, `captured_output`: the formats
 //!   underneath
 //!
 //! Reading, for SQL functions that show what is in the lake:
 //! * [`inspection`]: snapshots of a metadata.json, files of a manifest
 
+mod added_manifest;
 mod avro_bytes;
 mod avro_container;
 mod avro_layout;
@@ -63,7 +65,7 @@ pub mod table_schema;
 pub mod table_state;
 
 pub use changes::{Changes, FileContent, RemovedFile};
-pub use commit::{Commit, Object, create_table, expire, prepare};
+pub use commit::{Commit, Object, Stamp, create_table, expire, prepare};
 pub use data_file::{ColumnStats, DataFile};
 pub use delete_file::DeleteFile;
 pub use error::{Error, ErrorKind, Result};

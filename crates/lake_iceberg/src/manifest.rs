@@ -1,4 +1,4 @@
-//! Manifests: writing the entries of new files, and reading entries without decoding all of them.
+//! Manifests: reading entries without decoding all of them.
 //!
 //! A manifest that is rewritten keeps most of what its entries say. So an entry is taken apart only
 //! into what a rewrite needs to know or change; the rest stays encoded.
@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use iceberg::spec::{
-    DataFile as IcebergDataFile, Manifest as IcebergManifest, ManifestContentType, ManifestFile,
-    ManifestStatus, ManifestWriter, ManifestWriterBuilder, PartitionSpec, Schema, SchemaRef,
+    Manifest as IcebergManifest, ManifestContentType, ManifestFile, ManifestStatus, ManifestWriter,
+    ManifestWriterBuilder, PartitionSpec, Schema, SchemaRef,
 };
 
 use crate::avro_bytes::ByteReader;
@@ -17,34 +17,14 @@ use crate::avro_layout::Layout;
 use crate::captured_output::capture;
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// In [`ManifestWriter::add_file`]: inherit the snapshot's sequence number.
-const INHERITED_SEQUENCE_NUMBER: i64 = -1;
-
-/// The bytes of a manifest of new files, whose sequence numbers are inherited from the manifest list
-/// (Iceberg spec, "Sequence Number Inheritance").
-pub(crate) fn write_added(
-    content: ManifestContentType,
-    snapshot_id: i64,
-    schema: &SchemaRef,
-    spec: &PartitionSpec,
-    files: Vec<IcebergDataFile>,
-) -> Result<Vec<u8>> {
-    write(content, Some(snapshot_id), schema, spec, |writer| {
-        files
-            .into_iter()
-            .try_for_each(|file| writer.add_file(file, INHERITED_SEQUENCE_NUMBER))
-    })
-}
-
 fn write(
     content: ManifestContentType,
-    snapshot_id: Option<i64>,
     schema: &SchemaRef,
     spec: &PartitionSpec,
     add: impl FnOnce(&mut ManifestWriter) -> iceberg::Result<()>,
 ) -> Result<Vec<u8>> {
     let (_, bytes) = capture("manifest", async |output| {
-        let builder = ManifestWriterBuilder::new(output, snapshot_id, schema.clone(), spec.clone());
+        let builder = ManifestWriterBuilder::new(output, None, schema.clone(), spec.clone());
         let mut writer = match content {
             ManifestContentType::Data => builder.build_v2_data(),
             ManifestContentType::Deletes => builder.build_v2_deletes(),
@@ -56,7 +36,7 @@ fn write(
 }
 
 /// The bytes of a manifest in the form that [`Manifest`] reads: uncompressed, and with the schema
-/// that [`write_added`] would give it.
+/// that the iceberg crate would give it.
 pub(crate) fn in_own_form<'a>(bytes: &'a [u8], listed: &ManifestFile) -> Result<Cow<'a, [u8]>> {
     let path = &listed.manifest_path;
     if listed.key_metadata.is_some() {
@@ -96,7 +76,6 @@ pub(crate) fn in_own_form<'a>(bytes: &'a [u8], listed: &ManifestFile) -> Result<
     }
     let own = write(
         *metadata.content(),
-        None,
         metadata.schema(),
         metadata.partition_spec(),
         |writer| {
@@ -115,8 +94,8 @@ pub(crate) fn in_own_form<'a>(bytes: &'a [u8], listed: &ManifestFile) -> Result<
     Ok(Cow::Owned(own))
 }
 
-/// The schema of unpartitioned manifests, and its layout.
-fn own_schema() -> Result<&'static (Vec<u8>, EntryLayout)> {
+/// The iceberg crate's schema of unpartitioned manifests, and its layout.
+pub(crate) fn own_schema() -> Result<&'static (Vec<u8>, EntryLayout)> {
     static SCHEMA: OnceLock<(Vec<u8>, EntryLayout)> = OnceLock::new();
     if let Some(schema) = SCHEMA.get() {
         return Ok(schema);
@@ -125,13 +104,8 @@ fn own_schema() -> Result<&'static (Vec<u8>, EntryLayout)> {
     let no_columns = Schema::builder()
         .build()
         .context(ErrorKind::Internal, "no schema")?;
-    let empty = write_added(
-        ManifestContentType::Data,
-        0,
-        &Arc::new(no_columns),
-        &PartitionSpec::unpartition_spec(),
-        Vec::new(),
-    )?;
+    let (content, spec) = (ManifestContentType::Data, PartitionSpec::unpartition_spec());
+    let empty = write(content, &Arc::new(no_columns), &spec, |_| Ok(()))?;
     let container = Container::parse(&empty).ok_or_else(internal)?;
     let schema = container.schema().ok_or_else(internal)?;
     let layout = EntryLayout::parse(schema).ok_or_else(internal)?;
@@ -205,7 +179,7 @@ impl<'a> Manifest<'a> {
 
 /// How an entry is encoded: status, three numbers that may be null, and the file's description.
 #[derive(Debug, Clone)]
-struct EntryLayout {
+pub(crate) struct EntryLayout {
     data_file: Vec<(String, Layout)>,
 }
 
@@ -236,6 +210,12 @@ impl EntryLayout {
             }),
             _ => None,
         }
+    }
+
+    /// The fields of a file's description, by name.
+    pub(crate) fn data_file_fields(&self) -> impl Iterator<Item = (&str, &Layout)> {
+        let fields = self.data_file.iter();
+        fields.map(|(name, layout)| (name.as_str(), layout))
     }
 
     /// Reads one entry; none within the result if the entry is one of a file that is gone.

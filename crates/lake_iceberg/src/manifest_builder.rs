@@ -60,13 +60,13 @@ impl ManifestBuilder {
 
     fn push(&mut self, status: ManifestStatus, snapshot_id: i64, entry: &Entry<'_>) {
         write_long(&mut self.records, status as i64);
-        write_nullable_long(&mut self.records, snapshot_id);
-        write_nullable_long(&mut self.records, entry.sequence_number);
-        write_nullable_long(&mut self.records, entry.file_sequence_number);
+        write_nullable_long(&mut self.records, Some(snapshot_id));
+        write_nullable_long(&mut self.records, Some(entry.sequence_number));
+        write_nullable_long(&mut self.records, Some(entry.file_sequence_number));
         self.records.extend_from_slice(entry.data_file);
     }
 
-    /// The files of a manifest that [`crate::manifest::write_added`] wrote for the new snapshot.
+    /// The files of a manifest that [`crate::added_manifest::write_added`] wrote for the new snapshot.
     pub(crate) fn add_all(&mut self, fresh: &Manifest<'_>) {
         fresh.entries.iter().for_each(|entry| self.added.add(entry));
         for (_, records) in fresh.container.blocks() {

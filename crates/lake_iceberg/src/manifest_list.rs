@@ -16,7 +16,7 @@ use crate::captured_output::capture;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Larger manifests are not kept in memory.
-const MAX_KEPT_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// All the manifests of a list that are kept in memory are not larger than this.
 const MAX_KEPT_BYTES_OF_LIST: usize = 8 * 1024 * 1024;

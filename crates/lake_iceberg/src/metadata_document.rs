@@ -52,7 +52,10 @@ pub(crate) struct Definition {
     /// All members that are not fields of [`MetadataDocument`], as text without the braces.
     members: String,
     pub(crate) location: String,
+    /// The current schema.
     pub(crate) schema: SchemaRef,
+    /// `schema`, as metadata.json would have it.
+    pub(crate) schema_json: String,
     /// The default partition spec.
     pub(crate) partition_spec: PartitionSpecRef,
     /// The partition specs without a field.
@@ -306,6 +309,8 @@ impl Definition {
         Ok(Self {
             members,
             location: location.trim_end_matches('/').to_owned(),
+            schema_json: serde_json::to_string(&schema)
+                .context(ErrorKind::Internal, "could not serialise the schema")?,
             schema: Arc::new(schema),
             partition_spec: Arc::new(partition_spec),
             unpartitioned_spec_ids,

@@ -6,10 +6,14 @@ pub struct Policy {
     /// Manifests of one content are merged when there are at least so many that are smaller than
     /// [`Policy::target_manifest_bytes`]; 0 or 1 is never.
     ///
-    /// Of these a manifest that is larger than all smaller ones together waits for the next merge,
-    /// so that an entry is written again a logarithmic number of times only.
+    /// Of these a manifest that is more than twice as large as all smaller ones together waits, so
+    /// that merging costs no more than a multiple of the bytes that are written anyway, which grows
+    /// with the logarithm of the table's size.
     pub manifest_min_count_to_merge: usize,
     /// A manifest of at least this size, in bytes, is not merged any more.
+    ///
+    /// Manifests of delete files are full at 56 KiB already: a delete file is soon replaced by a larger
+    /// one, and with it its manifest, which a process keeps in memory up to 64 KiB.
     pub target_manifest_bytes: u64,
     /// Which snapshots stay.
     pub retention: Retention,

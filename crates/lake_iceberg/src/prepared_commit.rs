@@ -2,16 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use iceberg::spec::{DataFile as IcebergDataFile, ManifestContentType};
-use uuid::Uuid;
-
+use crate::added_manifest::write_added;
 use crate::changes::{Changes, FileContent};
-use crate::commit::{Commit, Object, next_metadata_location};
+use crate::commit::{Commit, Object, Stamp, next_metadata_location};
 use crate::content_plan::{ContentPlan, NewSnapshot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::write_added;
 use crate::manifest_list::{ListHeader, ManifestList};
-use crate::metadata_document::Definition;
 use crate::policy::Policy;
 use crate::snapshot::{Snapshot, new_snapshot_id};
 use crate::summary::ChangeCounters;
@@ -22,7 +18,7 @@ use crate::table_state::TableState;
 /// ```text
 /// let prepared = prepare(&base, changes, &policy)?;
 /// let loaded = fetch_all(prepared.manifests_to_load());
-/// let commit = prepared.finish(loaded, now_ms)?;
+/// let commit = prepared.finish(loaded, stamp)?;
 /// ```
 #[derive(Debug)]
 pub struct PreparedCommit {
@@ -45,11 +41,6 @@ impl PreparedCommit {
         }
         let definition = &base.document().definition;
         let spec_id = definition.partition_spec.spec_id();
-        let adds_files = !changes.added_data.is_empty() || !changes.added_deletes.is_empty();
-        if adds_files && !definition.unpartitioned_spec_ids.contains(&spec_id) {
-            let message = "files cannot be added to a partitioned table";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
         let manifest_list = base.manifest_list()?;
         let snapshot_id = new_snapshot_id();
         let data_files = changes.added_data.iter();
@@ -57,14 +48,15 @@ impl PreparedCommit {
         let delete_files = changes.added_deletes.iter();
         let delete_files = delete_files.map(|file| file.to_iceberg(spec_id));
         let added = [
-            (FileContent::Data, data_files.collect::<Result<_>>()?),
+            (FileContent::Data, data_files.collect::<Result<_>>()),
             (
                 FileContent::PositionDeletes,
-                delete_files.collect::<Result<_>>()?,
+                delete_files.collect::<Result<_>>(),
             ),
         ];
         let [data, deletes] = added.map(|(content, files)| {
-            let fresh = added_manifest(content.manifest_content(), snapshot_id, definition, files)?;
+            let files: Vec<_> = files?;
+            let fresh = write_added(content.manifest_content(), snapshot_id, definition, &files)?;
             let removed = changes
                 .removed
                 .iter()
@@ -106,17 +98,20 @@ impl PreparedCommit {
             .collect()
     }
 
-    /// The commit. `loaded` has the bytes of [`PreparedCommit::manifests_to_load`] by location;
-    /// `now_ms` is the time of the commit in milliseconds since 1970.
+    /// The commit. `loaded` has the bytes of [`PreparedCommit::manifests_to_load`] by location.
     ///
     /// Fails with [`ErrorKind::InvalidInput`] if a manifest is not there or a removed file is not in
     /// the current snapshot, [`ErrorKind::InvalidMetadata`] if a manifest is damaged, and
     /// [`ErrorKind::Unsupported`] if it is encrypted.
-    pub fn finish(self, loaded: HashMap<String, Vec<u8>>, now_ms: i64) -> Result<Commit> {
+    pub fn finish(
+        self,
+        loaded: HashMap<String, Vec<u8>>,
+        stamp: impl Into<Stamp>,
+    ) -> Result<Commit> {
+        let Stamp { object_id, now_ms } = stamp.into();
         let mut document = self.base.document().clone();
         let parent = self.base.current_snapshot();
         let directory = format!("{}/metadata", document.definition.location);
-        let commit_id = Uuid::new_v4();
         let header = ListHeader {
             snapshot_id: self.snapshot_id,
             parent_snapshot_id: parent.map(|parent| parent.snapshot_id),
@@ -125,7 +120,7 @@ impl PreparedCommit {
         let new = NewSnapshot {
             snapshot_id: self.snapshot_id,
             sequence_number: header.sequence_number,
-            path_prefix: format!("{directory}/{commit_id}"),
+            path_prefix: format!("{directory}/{object_id}"),
             definition: &self.base.document().definition,
         };
         let mut written = Vec::new();
@@ -160,7 +155,7 @@ impl PreparedCommit {
                 });
             }
         }
-        let list_path = format!("{directory}/snap-{}-1-{commit_id}.avro", self.snapshot_id);
+        let list_path = format!("{directory}/snap-{}-1-{object_id}.avro", self.snapshot_id);
         let (manifest_list, list_bytes) = ManifestList::write(&list_path, &header, kept, written)?;
         objects.push(Object {
             path: list_path.clone(),
@@ -181,7 +176,7 @@ impl PreparedCommit {
         let metadata_location = match self.base_is_stored {
             true => {
                 expired_objects.extend(document.push_metadata_log(self.base.metadata_location()));
-                next_metadata_location(&self.base)
+                next_metadata_location(&self.base, object_id)
             }
             false => self.base.metadata_location().to_owned(),
         };
@@ -203,18 +198,4 @@ impl PreparedCommit {
             expired_objects,
         })
     }
-}
-
-/// The bytes of the manifest of the files that are added; none if there are none.
-fn added_manifest(
-    content: ManifestContentType,
-    snapshot_id: i64,
-    definition: &Definition,
-    files: Vec<IcebergDataFile>,
-) -> Result<Option<Vec<u8>>> {
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let (schema, spec) = (&definition.schema, &definition.partition_spec);
-    write_added(content, snapshot_id, schema, spec, files).map(Some)
 }

@@ -12,6 +12,8 @@ pub(crate) struct Snapshot {
     pub(crate) snapshot_id: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent_snapshot_id: Option<i64>,
+    /// Some writers leave out the 0 of a snapshot from before an upgrade to format version 2.
+    #[serde(default)]
     pub(crate) sequence_number: i64,
     pub(crate) timestamp_ms: i64,
     pub(crate) manifest_list: String,

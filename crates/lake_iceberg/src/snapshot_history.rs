@@ -87,13 +87,11 @@ impl SnapshotHistory {
     /// A snapshot by its id.
     pub(crate) fn find(&self, snapshot_id: i64) -> Result<Option<Snapshot>> {
         let mut entries = self.index.iter().rev();
-        let Some(entry) = entries.find(|entry| entry.snapshot_id == snapshot_id) else {
-            return Ok(None);
-        };
-        self.snapshot(entry).map(Some)
+        let entry = entries.find(|entry| entry.snapshot_id == snapshot_id);
+        entry.map(|entry| self.parse_element(entry)).transpose()
     }
 
-    fn snapshot(&self, entry: &IndexEntry) -> Result<Snapshot> {
+    fn parse_element<'a, T: Deserialize<'a>>(&'a self, entry: &IndexEntry) -> Result<T> {
         serde_json::from_str(&self.text[entry.span.clone()])
             .context(ErrorKind::InvalidMetadata, "bad snapshot")
     }
@@ -138,15 +136,21 @@ impl SnapshotHistory {
     /// This history without the snapshots of the given ids, and the manifest lists that only those
     /// refer to.
     pub(crate) fn without(&self, expired: &HashSet<i64>) -> Result<(Self, Vec<String>)> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Listed {
+            /// Not in some snapshots of format version 1.
+            manifest_list: Option<String>,
+        }
         let mut rest = Self::default();
         let mut lists = Vec::new();
         let mut kept_lists = HashSet::new();
         for entry in &self.index {
-            let list = self.snapshot(entry)?.manifest_list;
+            let list = self.parse_element::<Listed>(entry)?.manifest_list;
             if expired.contains(&entry.snapshot_id) {
-                lists.push(list);
+                lists.extend(list);
             } else {
-                kept_lists.insert(list);
+                kept_lists.extend(list);
                 rest.push_text(
                     &self.text[entry.span.clone()],
                     entry.snapshot_id,
@@ -155,7 +159,7 @@ impl SnapshotHistory {
                 );
             }
         }
-        lists.retain(|list| !list.is_empty() && !kept_lists.contains(list));
+        lists.retain(|list| !kept_lists.contains(list));
         Ok((rest, lists))
     }
 }

@@ -24,7 +24,7 @@ use stored_table::{
 fn a_new_table_without_rows_has_no_snapshot_and_the_given_field_ids() {
     let directory = TableDirectory::new("empty");
     let location = format!("{}/", directory.location());
-    let commit = create_table(&location, &schema(), &[], NOW).unwrap();
+    let commit = create_table(&location, &schema(), Changes::default(), NOW).unwrap();
     directory.store(&commit);
     assert_eq!(commit.objects.len(), 1);
     let metadata = read_metadata(commit.state.metadata_location());
@@ -50,7 +50,7 @@ fn a_table_created_with_rows_has_one_snapshot_in_its_first_metadata_file() {
     let commit = create_table(
         directory.location(),
         &schema(),
-        &[data_file(0), data_file(1)],
+        appended(&[data_file(0), data_file(1)]),
         NOW,
     )
     .unwrap();
@@ -70,7 +70,7 @@ fn a_table_created_with_rows_has_one_snapshot_in_its_first_metadata_file() {
 #[test]
 fn appends_add_files_and_keep_history() {
     let directory = TableDirectory::new("appends");
-    let mut commit = create_table(directory.location(), &schema(), &[], NOW).unwrap();
+    let mut commit = create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
     directory.store(&commit);
     for number in 1..=5 {
         // Every other commit comes from a process that has only the files.
@@ -134,7 +134,7 @@ fn appends_add_files_and_keep_history() {
 #[test]
 fn the_same_next_version_comes_from_memory_and_from_the_files() {
     let directory = TableDirectory::new("same");
-    let commit = create_table(directory.location(), &schema(), &[data_file(0)], NOW).unwrap();
+    let commit = create_table(directory.location(), &schema(), appended(&[data_file(0)]), NOW).unwrap();
     directory.store(&commit);
     let loaded = directory.load(commit.state.metadata_location());
     let next = append(&loaded, &[data_file(1)], NOW).unwrap();
@@ -156,7 +156,7 @@ fn the_same_next_version_comes_from_memory_and_from_the_files() {
 #[test]
 fn statistics_reach_the_manifest() {
     let directory = TableDirectory::new("statistics");
-    let commit = create_table(directory.location(), &schema(), &[data_file(7)], NOW).unwrap();
+    let commit = create_table(directory.location(), &schema(), appended(&[data_file(7)]), NOW).unwrap();
     directory.store(&commit);
     let manifest = &commit.objects[0];
     let parsed = iceberg::spec::Manifest::parse_avro(&manifest.bytes).unwrap();
@@ -180,7 +180,7 @@ fn statistics_reach_the_manifest() {
 #[test]
 fn inspection_lists_snapshots_manifests_and_files() {
     let directory = TableDirectory::new("inspection");
-    let first = create_table(directory.location(), &schema(), &[data_file(0)], NOW).unwrap();
+    let first = create_table(directory.location(), &schema(), appended(&[data_file(0)]), NOW).unwrap();
     let second = append(&first.state, &[data_file(1)], NOW + 1).unwrap();
     let snapshots = list_snapshots(&second.objects[2].bytes).unwrap();
     assert_eq!(snapshots.len(), 2);
@@ -216,14 +216,14 @@ fn inspection_lists_snapshots_manifests_and_files() {
 
 #[test]
 fn time_does_not_run_backwards() {
-    let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
+    let first = create_table("/t", &schema(), appended(&[data_file(0)]), NOW).unwrap();
     let second = append(&first.state, &[data_file(1)], NOW - 3_600_000).unwrap();
     assert_eq!(second.state.last_updated_ms(), NOW);
 }
 
 #[test]
 fn the_metadata_log_is_bounded_and_the_property_is_respected() {
-    let mut state = create_table("/t", &schema(), &[], NOW).unwrap().state;
+    let mut state = create_table("/t", &schema(), Changes::default(), NOW).unwrap().state;
     for number in 0..105 {
         state = append(&state, &[data_file(number)], NOW).unwrap().state;
     }
@@ -267,7 +267,7 @@ fn reload(like: &TableState, document: &serde_json::Value) -> TableState {
 
 #[test]
 fn a_rolled_back_table_is_continued_from_its_current_snapshot() {
-    let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
+    let first = create_table("/t", &schema(), appended(&[data_file(0)]), NOW).unwrap();
     let second = append(&first.state, &[data_file(1)], NOW).unwrap();
     let mut document: serde_json::Value = serde_json::from_slice(&second.objects[2].bytes).unwrap();
     let first_id = first.state.snapshot_id().unwrap();
@@ -295,53 +295,8 @@ fn a_rolled_back_table_is_continued_from_its_current_snapshot() {
 }
 
 #[test]
-fn a_manifest_list_of_another_writer_is_decoded_and_extended() {
-    let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
-    let state = TableState::from_metadata(first.state.metadata_location(), &first.objects[2].bytes);
-    let foreign = with_spaced_schema(&first.objects[1].bytes);
-    let state = state.unwrap().with_manifest_list(foreign).unwrap();
-    let second = append(&state, &[data_file(1)], NOW).unwrap();
-    let manifests = list_manifests(&second.objects[1].bytes).unwrap();
-    assert_eq!(manifests.len(), 2);
-    assert_eq!(manifests[0].manifest_path, first.objects[0].path);
-}
-
-/// Rewrites an Avro file's `avro.schema` as equal JSON with one more space.
-fn with_spaced_schema(file: &[u8]) -> Vec<u8> {
-    let key = b"avro.schema";
-    let at = file
-        .windows(key.len())
-        .position(|window| window == key)
-        .unwrap()
-        + key.len();
-    let (old_length, width) = read_varint(&file[at..]);
-    let schema = &file[at + width..at + width + old_length];
-    let mut changed = file[..at].to_vec();
-    let mut length = (schema.len() as u64 + 1) << 1;
-    while length >= 0x80 {
-        changed.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    changed.push(length as u8);
-    changed.push(b' ');
-    changed.extend_from_slice(&file[at + width..]);
-    changed
-}
-
-fn read_varint(bytes: &[u8]) -> (usize, usize) {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return (value >> 1, index + 1);
-        }
-    }
-    panic!("no end of varint");
-}
-
-#[test]
 fn misuse_and_damage_are_told_apart() {
-    let first = create_table("/t", &schema(), &[data_file(0)], NOW).unwrap();
+    let first = create_table("/t", &schema(), appended(&[data_file(0)]), NOW).unwrap();
     let metadata = &first.objects[2];
     assert_eq!(
         append(&first.state, &[], NOW).unwrap_err().kind(),
@@ -372,6 +327,6 @@ fn misuse_and_damage_are_told_apart() {
 #[test]
 fn a_state_can_be_shared_between_threads() {
     fn assert_shareable<T: Send + Sync + 'static>(_: Arc<T>) {}
-    let state = create_table("/t", &schema(), &[], NOW).unwrap().state;
+    let state = create_table("/t", &schema(), Changes::default(), NOW).unwrap().state;
     assert_shareable(Arc::new(state));
 }

@@ -108,7 +108,7 @@ fn a_removed_file_is_deleted_and_the_others_of_its_manifest_exist() {
         ),
         (3, 1)
     );
-    for entry in entries(&manifests[1]) {
+    for entry in entries(&manifests[1]).iter() {
         let is_removed = entry.file_path() == data_path(2);
         let (status, snapshot_id) = match is_removed {
             true => (ManifestStatus::Deleted, table.state.snapshot_id().unwrap()),

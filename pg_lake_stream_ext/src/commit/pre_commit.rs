@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lake_iceberg::{Changes, Commit, ExpireWhen, Object};
+use lake_iceberg::{Changes, Commit, ExpireWhen, Object, Stamp};
 use pgrx::pg_sys;
 
 use crate::catalog::lake_table::LakeTable;
@@ -52,22 +52,17 @@ fn commit_table(relid: pg_sys::Oid) -> Result<Option<Commit>> {
         return Ok(None);
     };
     let (added_data, added_deletes) = files::added(relid)?;
-    let object_id = in_progress::new_object_id(&row.location)?;
-    let Some(location) = row.metadata_location else {
-        let schema = LakeTable::open(relid)?.schema();
-        let commit = lake_iceberg::create_table(
-            &row.location,
-            &schema,
-            &added_data,
-            now_ms(),
-        )?;
-        return Ok(Some(commit));
-    };
     let changes = Changes {
         added_data,
         added_deletes,
         removed: removed_files::uncommitted(relid)?,
         is_rewrite: transaction::is_rewrite(),
+    };
+    let Some(location) = row.metadata_location else {
+        let schema = LakeTable::open(relid)?.schema();
+        let stamp = stamp(&row.location)?;
+        let commit = lake_iceberg::create_table(&row.location, &schema, changes, stamp)?;
+        return Ok(Some(commit));
     };
     if changes.is_empty() {
         return Ok(None);
@@ -76,7 +71,7 @@ fn commit_table(relid: pg_sys::Oid) -> Result<Option<Commit>> {
     let policy = guc::metadata_policy(max_snapshot_age(relid)?, ExpireWhen::Excess);
     let prepared = lake_iceberg::prepare(&base, changes, &policy)?;
     let manifests = object::read_all(&prepared.manifests_to_load())?;
-    Ok(Some(prepared.finish(manifests, now_ms())?))
+    Ok(Some(prepared.finish(manifests, stamp(&row.location)?)?))
 }
 
 /// Writes a new version of a table without its old snapshots, if it has any that are old enough.
@@ -89,8 +84,12 @@ pub fn expire_snapshots(relid: pg_sys::Oid) -> Result<()> {
     };
     let base = metadata_cache::load(relid, &location)?;
     let policy = guc::metadata_policy(max_snapshot_age(relid)?, ExpireWhen::Always);
-    let object_id = in_progress::new_object_id(base.location())?;
-    if let Some(commit) = lake_iceberg::expire(&base, &policy.retention, now_ms())? {
+    // Usually there is nothing to do, and then nothing is to be named either.
+    if lake_iceberg::expire(&base, &policy.retention, now_ms())?.is_none() {
+        return Ok(());
+    }
+    let stamp = stamp(base.location())?;
+    if let Some(commit) = lake_iceberg::expire(&base, &policy.retention, stamp)? {
         record(relid, &commit)?;
         upload::upload_all(&commit.objects)?;
         metadata_cache::store(relid, commit.state);
@@ -116,6 +115,14 @@ fn record(relid: pg_sys::Oid, commit: &Commit) -> Result<()> {
 /// The table's own `max_snapshot_age`, in seconds.
 fn max_snapshot_age(relid: pg_sys::Oid) -> Result<Option<i64>> {
     Ok(options::of_table(relid)?.max_snapshot_age)
+}
+
+/// The time of a commit to a table at `location`, and the name of its objects.
+fn stamp(location: &str) -> Result<Stamp> {
+    Ok(Stamp {
+        object_id: in_progress::new_object_id(location)?,
+        now_ms: now_ms(),
+    })
 }
 
 /// Milliseconds since 1970.

@@ -31,7 +31,10 @@ pub unsafe extern "C-unwind" fn plan_direct_modify(
     unsafe {
         let modify = &*plan;
         let subplan = modify.plan.lefttree;
-        if !modify.returningLists.is_null()
+        // Parts of one statement that change the same table must know of each other's rows.
+        let is_part = !(*root).parent_root.is_null() || (*(*root).parse).hasModifyingCTE;
+        if is_part
+            || !modify.returningLists.is_null()
             || !modify.withCheckOptionLists.is_null()
             || subplan_index != 0
             || (*modify.resultRelations).length != 1
@@ -96,6 +99,13 @@ unsafe fn new_values(
         deparser.params = PgList::<pg_sys::Node>::from_pg(*params).iter_ptr().collect();
         let mut values = Vec::new();
         let targets = PgList::<pg_sys::TargetEntry>::from_pg((*root).processed_tlist);
+        // Values that come from one sub-select together, `(a, b) = (SELECT …)`: junk that is no column.
+        let is_sub_select = |target: *mut pg_sys::TargetEntry| {
+            (*target).resjunk && (*(*target).expr).type_ != pg_sys::NodeTag::T_Var
+        };
+        if targets.iter_ptr().any(is_sub_select) {
+            return None;
+        }
         let targets = targets.iter_ptr().filter(|target| !(**target).resjunk);
         for (position, target) in targets.enumerate() {
             let attnum = pg_sys::list_nth_int((*root).update_colnos, position as i32) as i16;

@@ -49,11 +49,6 @@ pub fn compact_once(relid: pg_sys::Oid, is_full: bool) -> Result<usize> {
     Ok(chosen.len())
 }
 
-/// Whether [`compact_once`] would find something to do.
-pub fn is_worth_it(relid: pg_sys::Oid) -> Result<bool> {
-    Ok(!choose(&files::live(relid, Visibility::Latest)?, false).is_empty())
-}
-
 /// The files to write anew as one.
 fn choose(files: &[LiveFile], is_full: bool) -> Vec<&LiveFile> {
     let target = guc::target_file_bytes();

@@ -137,7 +137,7 @@ impl Connection {
     pub fn run(&self, sql: &str) -> Result<(), EngineError> {
         let script = self.parse(sql)?;
         for index in 0..script.len() {
-            let mut result = script.prepare(index)?.start()?.execute()?;
+            let mut result = script.prepare(index)?.start_fresh()?.execute()?;
             while result.next_chunk()?.is_some() {}
         }
         Ok(())

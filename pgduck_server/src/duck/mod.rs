@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `database.rs` | [`Database`], [`Connection`], [`Interrupter`] |
 //! | `statement.rs` | [`Script`] (a parsed query string), [`Prepared`], [`Pending`] |
+//! | `fresh_plan.rs`, `fresh_plan.cpp` | running a statement with the plan that preparing it has made |
 //! | `result.rs` | [`QueryResult`]: chunks of a streaming result |
 //! | `chunk.rs` | [`Chunk`], [`Vector`]: typed access to columns |
 //! | `remove_file.rs`, `file_system.cpp` | the SQL function `pg_lake_remove_file` |
@@ -15,6 +16,7 @@
 
 mod chunk;
 mod database;
+mod fresh_plan;
 mod remove_file;
 mod result;
 mod statement;

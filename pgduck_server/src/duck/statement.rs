@@ -7,6 +7,7 @@ use std::time::Duration;
 use libduckdb_sys as ffi;
 
 use super::database::{Connection, RawConnection};
+use super::fresh_plan::FreshPlan;
 use super::result::QueryResult;
 use super::{EngineError, Type, borrowed_text, c_string, owned_text};
 
@@ -288,6 +289,14 @@ impl Prepared {
             }));
         }
         Ok(())
+    }
+
+    /// Starts the statement for the first time, right after it was prepared: with the plan that was made then, even if
+    /// files have changed since.
+    pub fn start_fresh(&self) -> Result<Pending, EngineError> {
+        // SAFETY: the statement is alive as long as `self`, and `self` is used by one thread at a time.
+        let _plan = unsafe { FreshPlan::keep(self.raw) };
+        self.start()
     }
 
     /// Starts the statement; from here on an interrupt reaches it. Its result will be a stream.

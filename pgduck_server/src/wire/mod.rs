@@ -4,7 +4,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `transport.rs` | a TCP or Unix socket |
+//! | `transport.rs`, `client_socket.rs` | a TCP or Unix socket; the same while a query runs |
 //! | `reader.rs` | de-framing: whole messages out of a growing buffer, with bounds |
 //! | `frontend.rs` | what clients send, decoded with every length checked |
 //! | `backend.rs` | what the server sends |
@@ -14,6 +14,7 @@
 //! at gigabytes per second even with one message per row.
 
 pub mod backend;
+pub mod client_socket;
 pub mod frontend;
 pub mod reader;
 pub mod transport;

@@ -56,6 +56,19 @@ impl MessageReader {
         }
     }
 
+    /// The reader in parts: its half of the socket, and the bytes that came and were not taken yet.
+    pub fn into_parts(self) -> (ReadHalf<Transport>, BytesMut) {
+        (self.half, self.buffer)
+    }
+
+    /// A reader that goes on with the bytes of [`MessageReader::into_parts`].
+    pub fn resume(half: ReadHalf<Transport>, buffer: BytesMut) -> MessageReader {
+        MessageReader {
+            buffer,
+            ..MessageReader::new(half)
+        }
+    }
+
     /// Whether there is room to read ahead while the session does something else.
     pub fn may_read_ahead(&self) -> bool {
         !self.ended && self.buffer.len() < READ_AHEAD_BYTES

@@ -4,9 +4,13 @@
 // The helpers of the tests may fail loudly, too, and no test file uses all of them.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod foreign_avro;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use futures::executor::block_on;
 use iceberg::io::FileIO;
@@ -78,7 +82,7 @@ pub struct StoredTable {
 impl StoredTable {
     pub fn create(name: &str) -> Self {
         let directory = TableDirectory::new(name);
-        let commit = create_table(directory.location(), &schema(), &[], NOW).unwrap();
+        let commit = create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
         directory.store(&commit);
         Self {
             directory,
@@ -227,9 +231,22 @@ pub fn manifests(snapshot: &Snapshot) -> Vec<ManifestFile> {
 }
 
 /// The entries of a manifest with what they inherit. What the manifest list says of it is checked.
-pub fn entries(manifest: &ManifestFile) -> Vec<ManifestEntry> {
+pub fn entries(manifest: &ManifestFile) -> Rc<Vec<ManifestEntry>> {
+    thread_local! {
+        /// Manifests do not change, and most stay from commit to commit.
+        static KNOWN: RefCell<HashMap<ManifestFile, Rc<Vec<ManifestEntry>>>> = RefCell::default();
+    }
     let length = fs::metadata(&manifest.manifest_path).unwrap().len();
     assert_eq!(manifest.manifest_length as u64, length);
+    if let Some(entries) = KNOWN.with_borrow(|known| known.get(manifest).cloned()) {
+        return entries;
+    }
+    let entries = Rc::new(read_entries(manifest));
+    KNOWN.with_borrow_mut(|known| known.insert(manifest.clone(), entries.clone()));
+    entries
+}
+
+fn read_entries(manifest: &ManifestFile) -> Vec<ManifestEntry> {
     let loaded = block_on(manifest.load_manifest(&FileIO::new_with_fs())).unwrap();
     assert_eq!(*loaded.metadata().content(), manifest.content);
     let entries: Vec<ManifestEntry> = loaded
@@ -348,5 +365,13 @@ pub fn delete_file(number: i64) -> DeleteFile {
         record_count: 2,
         file_size: 300,
         data_file: data_path(number),
+    }
+}
+
+/// A commit that adds these data files.
+pub fn appended(files: &[DataFile]) -> Changes {
+    Changes {
+        added_data: files.to_vec(),
+        ..Changes::default()
     }
 }
