@@ -96,6 +96,10 @@ test-pg17: build ## Run the SQL suites and the tests of commits on PostgreSQL 17
 ##### To measure
 
 .PHONY: bench
-bench: release ## Run a benchmark: make bench NAME=insert_select (or commit)
-	@if [ -z "$(NAME)" ]; then echo "make bench NAME=<one of: $(basename $(notdir $(wildcard bench/[a-z]*.py)))>" >&2; exit 1; fi
+bench: release ## Run a benchmark: make bench NAME=cdc (or bulk_dml, commit, insert_select)
+	@if [ -z "$(NAME)" ]; then echo "make bench NAME=<one of: $(filter-out soak,$(basename $(notdir $(wildcard bench/[a-z]*.py))))>" >&2; exit 1; fi
 	@LAKE_PROFILE=release $(PYTHON) bench/$(NAME).py
+
+.PHONY: soak
+soak: release ## Writers, readers, VACUUM and an outside reader for MINUTES=10, then check that nothing is lost or left over
+	@LAKE_PROFILE=release $(PYTHON) bench/soak.py $(MINUTES)

@@ -28,10 +28,14 @@ class Timing:
 
 
 @contextlib.contextmanager
-def durable_lake() -> Iterator[Lake]:
-    """A pair with syncing switched on, as two users, over TCP; its files are removed afterwards."""
+def durable_lake(**settings: str) -> Iterator[Lake]:
+    """A pair with syncing switched on, as two users, over TCP; its files are removed afterwards.
+
+    `settings` (with __ for the dot) go to postgresql.conf.
+    """
     base = new_run_dir("pg_lake_bench.")
     lake = Lake(base, pg_settings=DURABLE | {"shared_buffers": "1GB", "autovacuum": "off", "max_wal_size": "8GB"})
+    lake.pg.settings |= {name.replace("__", "."): value for name, value in settings.items()}
     lake.start()
     try:
         yield lake

@@ -379,3 +379,25 @@ def test_as_on_a_heap_table(db: Database, permutation: Permutation, name: str, k
 def test_as_one_lock_for_a_table_does_it(db: Database, permutation: Permutation, name: str) -> None:
     permutation.run(LAKE_ONLY[name].replace("{t}", "t_lake").replace("{u}", "u_lake"))
     assert_outside_equal(db, "t_lake")
+
+
+def test_repeatable_read_keeps_its_snapshot_beside_its_own_changes(db: Database, permutation: Permutation) -> None:
+    """Another row of the same file was changed meanwhile: the statement is refused, or sees that row as it was."""
+    permutation.run("""
+        b  BEGIN ISOLATION LEVEL REPEATABLE READ
+        b  SELECT count(*), sum(n) FROM t_lake             => 20, 2100
+        a  UPDATE t_lake SET n = n + 1 WHERE id = 1        => UPDATE 1
+    """)
+    b = permutation.sessions["b"]
+    b.start("DELETE FROM t_lake WHERE id = 2")
+    assert b.wait(30)
+    if b.failed:
+        assert b.outcome == "40001"
+        permutation.run("b  ROLLBACK")
+    else:
+        permutation.run("""
+            b  SELECT count(*), sum(n) FROM t_lake         => 19, 2080
+            b  COMMIT
+            b  SELECT count(*), sum(n) FROM t_lake         => 19, 2081
+        """)
+    assert_outside_equal(db, "t_lake")

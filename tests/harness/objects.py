@@ -5,8 +5,6 @@ What a snapshot refers to is read by PyIceberg from the metadata itself, not fro
 
 from __future__ import annotations
 
-import os
-
 import psycopg
 
 from .database import Database
@@ -55,7 +53,7 @@ def left_over(db: Database) -> set[str]:
     files = db.lake_files() - reachable(db)
     with db.session() as session:
         queued = {local_path(path) for (path,) in session.execute("SELECT path FROM lake_engine.deletion_queue")}
-        # The objects that a session writes to a location have names in which a UUID begins with the operation's number.
+        # What a session writes to a location has paths in which a UUID begins with the operation's number.
         operations = [
             (local_path(location), f"{number >> 16:08x}-{number & 0xFFFF:04x}-")
             for location, number in session.execute("SELECT path, operation_id FROM lake_engine.in_progress_files")
@@ -63,7 +61,7 @@ def left_over(db: Database) -> set[str]:
     return {
         path
         for path in files - queued
-        if not any(path.startswith(location + "/") and number in os.path.basename(path) for location, number in operations)
+        if not any(path.startswith(location + "/") and number in path[len(location) :] for location, number in operations)
     }
 
 
