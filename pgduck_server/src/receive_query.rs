@@ -87,6 +87,7 @@ impl Run {
     /// Runs the query.
     pub fn run(self, control: &Arc<QueryControl>, output: &mut Output) -> ScriptEnd {
         let mut status = self.status;
+        let _query = self.connection.query();
         let run = || -> Result<(), ServerError> {
             let prepared = match self.checked.prepared {
                 Some(prepared) => prepared,

@@ -62,6 +62,9 @@ impl Server {
                 .run(&sql)
                 .map_err(|error| format!("could not run \"{}\": {error}", path.display()))?;
         }
+        database
+            .take_over_threads()
+            .map_err(|error| format!("could not start threads: {error}"))?;
         Ok(Server {
             clients: Arc::new(Semaphore::new(config.max_clients)),
             sessions: Arc::default(),

@@ -308,6 +308,8 @@ impl Session {
             Arc::clone(&self.socket),
             self.server.threads.clone(),
         );
+        let connection = self.connection.clone();
+        let _query = connection.query();
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut output)));
         self.out = output.into_rest();
         self.current.set(None);
