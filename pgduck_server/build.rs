@@ -1,7 +1,11 @@
 //! Compiles the C++ that reaches what DuckDB's C interface does not offer, and lets the binary find `libduckdb.so`:
 //! beside itself, in `../lib`, or where it was linked from.
 
-const SOURCES: [&str; 2] = ["src/duck/file_system.cpp", "src/duck/fresh_plan.cpp"];
+const SOURCES: [&str; 3] = [
+    "src/duck/file_system.cpp",
+    "src/duck/fresh_plan.cpp",
+    "src/duck/task_queue.cpp",
+];
 
 fn main() {
     for source in SOURCES {

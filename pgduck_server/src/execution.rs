@@ -1,5 +1,5 @@
-//! Running statements: DuckDB's work, the encoding of its rows and their way to the client, on one thread, so that rows
-//! go from DuckDB's columns to the bytes of the wire without a stop.
+//! Running statements: DuckDB's work and the encoding of its rows, on one thread, so that rows go from DuckDB's columns
+//! to the bytes of the wire without a stop.
 
 use std::sync::Arc;
 
@@ -8,59 +8,11 @@ use crate::copy_target::CopyTarget;
 use crate::duck::{Chunk, Connection, Kind, Prepared, Produces, QueryResult};
 use crate::encode::{self, Format};
 use crate::errors::ServerError;
+use crate::output::{BUFFER_BYTES, Output};
 use crate::query_control::{Phase, QueryControl};
 use crate::result_rows::{RowCounter, describe};
 use crate::statement_text::{StatementText, StatementTexts};
 use crate::wire::backend::{self, TransactionStatus};
-use crate::wire::client_socket::ClientSocket;
-
-/// How many bytes are gathered before they are sent.
-pub const BUFFER_BYTES: usize = 128 << 10;
-
-/// Encoded messages on their way to the client.
-#[derive(Debug)]
-pub struct Output {
-    buffer: Vec<u8>,
-    socket: Option<Arc<ClientSocket>>,
-}
-
-impl Output {
-    /// An output that is sent while the query runs, `buffer` first.
-    pub fn to_client(buffer: Vec<u8>, socket: Arc<ClientSocket>) -> Output {
-        Output {
-            buffer,
-            socket: Some(socket),
-        }
-    }
-
-    /// An output that is kept until the query has ended.
-    pub fn kept() -> Output {
-        Output {
-            buffer: Vec::new(),
-            socket: None,
-        }
-    }
-
-    /// Where to append messages.
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.buffer
-    }
-
-    /// Sends the buffer if it is full; fails if the query is not wanted any more.
-    pub fn pass_on(&mut self, control: &QueryControl) -> Result<(), ServerError> {
-        match &self.socket {
-            Some(socket) if self.buffer.len() >= BUFFER_BYTES => socket
-                .send(&mut self.buffer, control)
-                .map_err(|reason| reason.error()),
-            _ => Ok(()),
-        }
-    }
-
-    /// What has not been sent.
-    pub fn into_rest(self) -> Vec<u8> {
-        self.buffer
-    }
-}
 
 /// How a result goes to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]

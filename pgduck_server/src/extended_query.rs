@@ -9,6 +9,7 @@ use crate::encode::pg_type::{PgType, oid};
 use crate::encode::{Column, Format};
 use crate::errors::{ServerError, sqlstate};
 use crate::execution::{self, Plan, Style};
+use crate::output::Output;
 use crate::parameters;
 use crate::query_control::QueryControl;
 use crate::result_rows::{self, PortalRows};
@@ -425,7 +426,7 @@ impl Portal {
         connection: &Connection,
         plan: Plan,
         control: &Arc<QueryControl>,
-        output: &mut execution::Output,
+        output: &mut Output,
         send: Option<u64>,
         status: &mut TransactionStatus,
     ) -> Answer {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`cli`], [`server`], [`listener`] | command line, shared state, sockets |
 //! | [`startup`], [`session_thread`], [`session`] | from the first byte to the message loop |
-//! | [`execution`], [`result_rows`] | runs statements, encodes their rows |
+//! | [`execution`], [`result_rows`], [`output`] | runs statements, encodes their rows, sends them |
 //! | [`extended_query`], [`parameters`] | prepared statements, portals, values |
 //! | [`receive_pipeline`], [`receive_query`], [`copy_in`], [`receive_input`], [`receive_quota`] | `RECEIVE`: a query fed by the client |
 //! | [`query_control`], [`cancel`] | ending a query early, without losing an interrupt |
@@ -28,6 +28,7 @@ mod errors;
 mod execution;
 mod extended_query;
 mod listener;
+mod output;
 mod parameters;
 mod query_control;
 mod receive_input;
@@ -102,8 +103,8 @@ fn start_log(config: &Config) {
 fn run(config: Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // A query that is fed by a stream holds a thread of this pool while its session's thread does the feeding. All
-        // streams have to advance, so the pool must not be smaller than the number of clients.
+        // A session that feeds a query by a stream, or sends a large result, holds a thread of this pool besides its
+        // own. All have to advance, so the pool must not be smaller than the number of clients.
         .max_blocking_threads(config.max_clients.saturating_add(64))
         .build()
         .map_err(|error| format!("could not start: {error}"))?;

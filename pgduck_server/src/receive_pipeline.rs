@@ -17,6 +17,7 @@ use tokio::net::unix::pipe;
 use crate::copy_in::{CopyEvent, CopyIn};
 use crate::errors::{ServerError, sqlstate};
 use crate::execution::{self, ScriptEnd, Style};
+use crate::output::Output;
 use crate::query_control::{AbortReason, Phase, QueryControl};
 use crate::receive_input::ReceiveInput;
 use crate::receive_query::{Feed, Run, check};
@@ -271,7 +272,7 @@ impl Session {
         let shared = Arc::clone(control);
         let mut task = self.server.threads.spawn_blocking(move || {
             // The result is small, and goes to the client when the stream is over.
-            let mut output = execution::Output::kept();
+            let mut output = Output::kept();
             let end = run.run(&shared, &mut output);
             shared.leave_running(Phase::Ended);
             (end, output.into_rest())

@@ -7,6 +7,7 @@ use pgduck_protocol::placeholder::Placeholder;
 use crate::duck::{Connection, Kind, Prepared};
 use crate::errors::{ServerError, sqlstate};
 use crate::execution::{self, Plan, ScriptEnd, Style};
+use crate::output::Output;
 use crate::query_control::QueryControl;
 use crate::statement_text::StatementTexts;
 use crate::wire::backend;
@@ -84,8 +85,9 @@ pub struct Run {
 
 impl Run {
     /// Runs the query.
-    pub fn run(self, control: &Arc<QueryControl>, output: &mut execution::Output) -> ScriptEnd {
+    pub fn run(self, control: &Arc<QueryControl>, output: &mut Output) -> ScriptEnd {
         let mut status = self.status;
+        let _query = self.connection.query();
         let run = || -> Result<(), ServerError> {
             let prepared = match self.checked.prepared {
                 Some(prepared) => prepared,

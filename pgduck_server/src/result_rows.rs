@@ -1,11 +1,12 @@
 //! Rows of a result: their columns, their number, and portals that send them in pieces.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::duck::{Chunk, Kind, QueryResult, Type};
 use crate::encode::{self, Column, Format};
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{BUFFER_BYTES, Output};
+use crate::output::{BUFFER_BYTES, Output};
 use crate::query_control::QueryControl;
 
 /// Counts what a command tag reports: rows, but for `COPY … (RETURN_STATS)` the rows that the files hold.
@@ -127,7 +128,7 @@ impl PortalRows {
     pub fn send(
         &mut self,
         max_rows: u64,
-        control: &QueryControl,
+        control: &Arc<QueryControl>,
         output: &mut Output,
     ) -> Result<bool, ServerError> {
         let mut left = if max_rows == 0 { u64::MAX } else { max_rows };

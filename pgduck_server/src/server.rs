@@ -20,7 +20,7 @@ pub struct Server {
     pub sessions: Arc<Sessions>,
     /// One permit for each client that may come.
     pub clients: Arc<Semaphore>,
-    /// Threads for queries that run while their session feeds them.
+    /// Threads that work for a session besides its own: for queries that it feeds, and for sending large results.
     pub threads: Handle,
     /// Limits of RECEIVE streams.
     pub receive_limits: Arc<ReceiveLimits>,
@@ -62,6 +62,9 @@ impl Server {
                 .run(&sql)
                 .map_err(|error| format!("could not run \"{}\": {error}", path.display()))?;
         }
+        database
+            .take_over_threads()
+            .map_err(|error| format!("could not start threads: {error}"))?;
         Ok(Server {
             clients: Arc::new(Semaphore::new(config.max_clients)),
             sessions: Arc::default(),

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use crate::cancel::{CurrentQuery, Registration};
 use crate::duck::Connection;
 use crate::errors::{ServerError, sqlstate};
-use crate::execution::{self, Output, ScriptEnd, Style};
+use crate::execution::{self, ScriptEnd, Style};
 use crate::extended_query::Statements;
+use crate::output::Output;
 use crate::query_control::{AbortReason, QueryControl, shutting_down};
 use crate::server::Server;
 use crate::session_settings;
@@ -302,10 +303,16 @@ impl Session {
         if *self.shutdown.borrow() {
             control.abort(AbortReason::Shutdown);
         }
-        let mut output = Output::to_client(std::mem::take(&mut self.out), Arc::clone(&self.socket));
+        let mut output = Output::to_client(
+            std::mem::take(&mut self.out),
+            Arc::clone(&self.socket),
+            self.server.threads.clone(),
+        );
+        let connection = self.connection.clone();
+        let _query = connection.query();
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut output)));
-        self.current.set(None);
         self.out = output.into_rest();
+        self.current.set(None);
         if control.aborted() == Some(AbortReason::Disconnected) {
             return Err(SessionEnd::Client);
         }

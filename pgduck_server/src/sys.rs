@@ -49,6 +49,60 @@ pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// A timer that one thread waits for, and others set.
+#[derive(Debug)]
+pub struct Timer(OwnedFd);
+
+impl Timer {
+    /// A timer that is not set.
+    pub fn new() -> io::Result<Timer> {
+        // SAFETY: takes no memory; the descriptor returned is new and ours.
+        let timer = unsafe {
+            OwnedFd::from_raw_fd(check(libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_CLOEXEC,
+            ))?)
+        };
+        Ok(Timer(timer))
+    }
+
+    /// Makes it go off once, after this time.
+    pub fn set(&self, after: Duration) {
+        let zero = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let value = libc::timespec {
+            tv_sec: after.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(after.subsec_nanos() as i32),
+        };
+        let time = libc::itimerspec {
+            it_interval: zero,
+            it_value: value,
+        };
+        // SAFETY: the timer is open and `time` valid for reading; with valid times the call does not fail.
+        unsafe { libc::timerfd_settime(self.0.as_raw_fd(), 0, &time, std::ptr::null_mut()) };
+    }
+
+    /// Keeps it from going off.
+    pub fn clear(&self) {
+        self.set(Duration::ZERO);
+    }
+
+    /// Waits until it goes off.
+    pub fn wait(&self) {
+        let mut times = 0u64;
+        // SAFETY: a timer is read into eight bytes. Without success the caller looks once too often.
+        unsafe {
+            libc::read(
+                self.0.as_raw_fd(),
+                (&raw mut times).cast(),
+                size_of::<u64>(),
+            )
+        };
+    }
+}
+
 /// Makes `target` refer to what `source` refers to, in one step; the old file of `target` is closed.
 pub fn replace_descriptor(source: OwnedFd, target: &impl AsRawFd) -> io::Result<()> {
     // SAFETY: both descriptors are open and different, and `target` stays owned by its owner.

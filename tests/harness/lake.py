@@ -60,6 +60,8 @@ class Lake:
             "pg_lake_engine.host": self.duck.conninfo,
             "pg_lake_engine.streaming_writes": "on" if streaming else "off",
             "pg_lake_iceberg.default_location_prefix": self.location,
+            # Tests say themselves when tables are vacuumed.
+            "pg_lake_iceberg.autovacuum": (pg_settings or {}).get("pg_lake_iceberg.autovacuum", "off"),
         }
 
     def start(self) -> None:

@@ -6,10 +6,11 @@
 //! cost nothing. While the operation lasts the session holds a lock on its number; an abort ends both. Whoever finds a
 //! record whose lock is free knows that all objects with its number that the catalogs do not name are garbage.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::ffi::c_int;
 
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{IntoDatum, pg_guard, pg_sys};
 use uuid::Uuid;
 
 use crate::commit::transaction;
@@ -29,6 +30,7 @@ struct Operation {
 
 thread_local! {
     static CURRENT: RefCell<Option<Operation>> = const { RefCell::new(None) };
+    static EXIT_IS_WATCHED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A UUID for a new object somewhere below `location`.
@@ -71,10 +73,23 @@ pub fn name_prefix(operation_id: i64) -> String {
 pub fn at_commit() {
     let ended = CURRENT.with_borrow_mut(|current| current.take_if(|operation| operation.has_garbage));
     if let Some(operation) = ended {
-        let tag = lock_tag(operation.id);
-        // SAFETY: held by this session since `begin`.
-        unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true) };
+        unlock(&operation);
     }
+}
+
+/// The session ends. PostgreSQL releases session locks of this kind only with an abort, and there may be none
+/// (`ShutdownPostgres`, utils/init/postinit.c).
+#[pg_guard]
+unsafe extern "C-unwind" fn at_exit(_code: c_int, _argument: pg_sys::Datum) {
+    if let Some(operation) = CURRENT.take() {
+        unlock(&operation);
+    }
+}
+
+fn unlock(operation: &Operation) {
+    let tag = lock_tag(operation.id);
+    // SAFETY: held by this session since `begin`.
+    unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true) };
 }
 
 /// The transaction has aborted. PostgreSQL releases the session's locks of this kind (`ProcReleaseLocks`,
@@ -117,6 +132,10 @@ fn begin(random: &Uuid) -> Result<i64> {
     };
     if result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
         return Err(LakeError::internal("two sessions have drawn the same number"));
+    }
+    if !EXIT_IS_WATCHED.replace(true) {
+        // SAFETY: the callback lives as long as the library, which is never unloaded.
+        unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0usize)) };
     }
     CURRENT.set(Some(Operation {
         id,

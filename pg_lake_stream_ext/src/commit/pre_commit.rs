@@ -37,7 +37,8 @@ pub fn commit_tables(relids: impl Iterator<Item = pg_sys::Oid>) -> Result<()> {
     }
     upload::upload_all(&objects)?;
     for (relid, state) in states {
-        if state.sequence_number() % COMMITS_PER_ROUND == 0 {
+        let commits = state.sequence_number();
+        if commits > 0 && commits % COMMITS_PER_ROUND == 0 {
             launcher::request_round();
         }
         metadata_cache::store(relid, state);

@@ -1,5 +1,7 @@
 //! What ALTER TABLE may do to a lake table: what leaves its Iceberg schema as it is.
 
+use std::ffi::CStr;
+
 use pgrx::{PgList, pg_sys};
 
 use crate::ddl::lake_relation;
@@ -20,6 +22,11 @@ pub unsafe fn check_alter(alter: *mut pg_sys::AlterTableStmt) -> Result<()> {
             return Ok(());
         }
         let commands = PgList::<pg_sys::AlterTableCmd>::from_pg((*alter).cmds);
+        for command in commands.iter_ptr() {
+            if (*command).subtype == pg_sys::AlterTableType::AT_GenericOptions {
+                check_options((*command).def.cast())?;
+            }
+        }
         if commands
             .iter_ptr()
             .all(|command| keeps_columns((*command).subtype))
@@ -31,6 +38,22 @@ pub unsafe fn check_alter(alter: *mut pg_sys::AlterTableStmt) -> Result<()> {
         LakeError::unsupported("ALTER TABLE command not supported for pg_lake_iceberg tables")
             .detail("The columns and the storage of an Iceberg table cannot be changed yet."),
     )
+}
+
+/// Refuses to change options that say where a table is.
+unsafe fn check_options(options: *mut pg_sys::List) -> Result<()> {
+    // SAFETY: the callers': a list of DefElem.
+    for option in unsafe { PgList::<pg_sys::DefElem>::from_pg(options) }.iter_ptr() {
+        // SAFETY: an option's name is a C string.
+        let name = unsafe { CStr::from_ptr((*option).defname) };
+        if name == c"location" || name == c"catalog" {
+            return Err(LakeError::unsupported(format!(
+                "option \"{}\" cannot be changed",
+                name.to_string_lossy()
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[allow(non_upper_case_globals, reason = "PostgreSQL's names")]
@@ -48,6 +71,7 @@ fn keeps_columns(command: pg_sys::AlterTableType::Type) -> bool {
             | AT_DropConstraint
             | AT_AlterConstraint
             | AT_ChangeOwner
+            | AT_GenericOptions
             | AT_EnableTrig
             | AT_EnableAlwaysTrig
             | AT_EnableReplicaTrig

@@ -92,7 +92,9 @@ pub unsafe fn run(work: &LakeVacuum) -> Result<()> {
         .collect();
     // SAFETY: the statement runs in no transaction block: this ends the transaction that the session has begun for it, and
     // the last line begins the one that the session will end (as `vacuum` in commands/vacuum.c).
+    // The memory context is the portal's, which outlives transactions; beginning one leaves it.
     unsafe {
+        let portal_context = pg_sys::CurrentMemoryContext;
         if pg_sys::ActiveSnapshotSet() {
             pg_sys::PopActiveSnapshot();
         }
@@ -102,6 +104,7 @@ pub unsafe fn run(work: &LakeVacuum) -> Result<()> {
         }
         vacuum::clean_up()?;
         pg_sys::StartTransactionCommand();
+        pg_sys::CurrentMemoryContext = portal_context;
     }
     Ok(())
 }

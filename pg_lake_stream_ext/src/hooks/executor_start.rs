@@ -40,6 +40,8 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     unsafe {
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0
             && changes_foreign_rows((*query).plannedstmt)
+            // What may not write is about to be told so.
+            && !pg_sys::XactReadOnly
         {
             take_turns(query);
         }

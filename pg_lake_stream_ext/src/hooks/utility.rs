@@ -162,6 +162,7 @@ unsafe extern "C-unwind" fn decide(
             }
             pg_sys::NodeTag::T_VacuumStmt => {
                 if let Some(work) = vacuum::split(&mut decision.statement).or_raise() {
+                    pg_sys::PreventCommandDuringRecovery(c"VACUUM".as_ptr());
                     pg_sys::PreventInTransactionBlock(is_top_level, c"VACUUM".as_ptr());
                     vacuum::run(&work).or_raise();
                     if !work.has_others {

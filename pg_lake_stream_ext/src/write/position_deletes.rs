@@ -40,7 +40,8 @@ enum Source {
 enum Target {
     /// One file.
     File(String),
-    /// A directory of their own: the server chooses their names.
+    /// A directory of their own. Their names begin with the directory's, so that they are known to be this operation's, too;
+    /// the server chooses the rest.
     Directory(String),
 }
 
@@ -70,8 +71,9 @@ impl Target {
             ),
             Self::Directory(directory) => format!(
                 "TO {} (FORMAT parquet, COMPRESSION snappy, PARTITION_BY (p), WRITE_PARTITION_COLUMNS false, \
-                 HIVE_FILE_PATTERN false, FILENAME_PATTERN '{{uuid}}', {FIELD_IDS}, RETURN_STATS)",
-                quote_literal(directory)
+                 HIVE_FILE_PATTERN false, FILENAME_PATTERN '{}_{{uuid}}', {FIELD_IDS}, RETURN_STATS)",
+                quote_literal(directory),
+                last_part(directory),
             ),
         }
     }
@@ -245,6 +247,9 @@ fn partition_number(result: &PgResult, row: usize) -> Result<usize> {
 
 /// The path of a file in a directory by our name for the directory: the server's may lack a scheme.
 fn in_directory(directory: &str, filename: &str) -> String {
-    let name = filename.rsplit('/').next().unwrap_or(filename);
-    format!("{directory}/{name}")
+    format!("{directory}/{}", last_part(filename))
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }

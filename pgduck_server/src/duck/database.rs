@@ -1,17 +1,19 @@
 //! The in-process database, its connections, and the handle that interrupts them.
 
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use libduckdb_sys as ffi;
 
 use super::statement::Script;
+use super::workers::{RunningQuery, Workers};
 use super::{EngineError, borrowed_text, c_string, owned_text};
 
 /// An open database. It closes when its last connection is gone.
 #[derive(Debug)]
 pub struct Database {
     raw: ffi::duckdb_database,
+    workers: OnceLock<Workers>,
 }
 
 // SAFETY: a DuckDB database instance may be used by many threads at once ("Concurrency" in DuckDB's documentation);
@@ -37,7 +39,32 @@ impl Database {
             // SAFETY: `duckdb_open_ext` documents that its error is to be freed with `duckdb_free`.
             return Err(EngineError(unsafe { owned_text(error) }));
         }
-        Ok(Arc::new(Database { raw }))
+        Ok(Arc::new(Database {
+            raw,
+            workers: OnceLock::new(),
+        }))
+    }
+
+    /// Runs with threads of our own from now on, as many as DuckDB has; see [`Workers`]. Queries that shall be helped
+    /// then say so with [`Connection::query`].
+    pub fn take_over_threads(self: &Arc<Database>) -> Result<(), EngineError> {
+        let connection = self.connect()?;
+        let threads = connection.number("SELECT current_setting('threads')::BIGINT")?;
+        // The session's own thread is one of them.
+        let helpers = usize::try_from(threads - 1).unwrap_or(0);
+        if helpers == 0 || self.workers.get().is_some() {
+            return Ok(());
+        }
+        // SAFETY: `drop` ends the workers before it closes the database.
+        let workers = unsafe { Workers::start(self.raw, helpers)? };
+        connection.run(&format!("SET GLOBAL external_threads = {threads}"))?;
+        let _ = self.workers.set(workers);
+        Ok(())
+    }
+
+    /// The threads of our own.
+    pub(super) fn workers(&self) -> Option<&Workers> {
+        self.workers.get()
     }
 
     /// Opens a connection.
@@ -52,13 +79,14 @@ impl Database {
         }
         Ok(Connection(Arc::new(RawConnection {
             raw,
-            _database: Arc::clone(self),
+            database: Arc::clone(self),
         })))
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
+        drop(self.workers.take());
         // SAFETY: opened by `open` and closed only here; connections keep the database alive by their `Arc`.
         unsafe { ffi::duckdb_close(&mut self.raw) };
     }
@@ -107,7 +135,7 @@ impl Drop for Config {
 #[derive(Debug)]
 pub(super) struct RawConnection {
     pub(super) raw: ffi::duckdb_connection,
-    _database: Arc<Database>,
+    database: Arc<Database>,
 }
 
 // SAFETY: every call on a connection takes the lock of its client context; `duckdb_interrupt` sets an atomic flag and
@@ -141,6 +169,20 @@ impl Connection {
             while result.next_chunk()?.is_some() {}
         }
         Ok(())
+    }
+
+    /// The first number of a query's result.
+    fn number(&self, sql: &str) -> Result<i64, EngineError> {
+        let mut result = self.parse(sql)?.prepare(0)?.start_fresh()?.execute()?;
+        match result.next_chunk()? {
+            Some(chunk) if chunk.rows() > 0 => Ok(chunk.column(0).value(0)),
+            _ => Err(EngineError("Invalid Input Error: no rows".to_owned())),
+        }
+    }
+
+    /// Says that a query runs, until what is returned is dropped: if it takes longer than a moment, it is helped.
+    pub fn query(&self) -> Option<RunningQuery<'_>> {
+        self.0.database.workers().map(Workers::query)
     }
 
     /// A handle that interrupts what this connection runs.

@@ -11,6 +11,7 @@
 //! | `chunk.rs` | [`Chunk`], [`Vector`]: typed access to columns |
 //! | `remove_file.rs`, `file_system.cpp` | the SQL function `pg_lake_remove_file` |
 //! | `types.rs` | [`Type`]: a column's logical type |
+//! | `workers.rs`, `task_queue.cpp` | the threads that help queries which take longer than a moment |
 //!
 //! Source of the semantics: DuckDB's C API documentation (duckdb.h of 1.5).
 
@@ -21,6 +22,7 @@ mod remove_file;
 mod result;
 mod statement;
 mod types;
+mod workers;
 
 pub use chunk::{Chunk, IntervalValue, ListEntry, Vector, Wide};
 pub use database::{Connection, Database, Interrupter, library_version};
