@@ -15,10 +15,16 @@ from harness.random_sql import RandomSql
 from harness.workload import Workload
 from test_types import ARRAYS, TYPES
 
-STEPS = int(os.environ.get("LAKE_TWIN_STEPS", 600))
+STEPS = int(os.environ.get("LAKE_TWIN_STEPS", 400))
 
-ALL_TYPES = {f"c{number}": (sql_type, values) for number, (sql_type, (_, values)) in enumerate(TYPES.items())} | {
-    f"a{number}": (f"{element}[]", values) for number, (element, values) in enumerate(ARRAYS.items())
+
+def without_negative_zero(values: list[str]) -> list[str]:
+    """The sign of zero has a test of its own (test_types)."""
+    return [value.replace("-0,", "") for value in values if value != "'-0'"]
+
+
+ALL_TYPES = {f"c{number}": (sql_type, without_negative_zero(values)) for number, (sql_type, (_, values)) in enumerate(TYPES.items())} | {
+    f"a{number}": (f"{element}[]", without_negative_zero(values)) for number, (element, values) in enumerate(ARRAYS.items())
 }
 
 # A few columns only: statements are faster, and more of them meet the same rows.

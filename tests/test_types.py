@@ -169,6 +169,14 @@ def test_a_value_of_ten_megabytes(db: Database) -> None:
     assert differences(read_pyiceberg(location), read_duckdb(location)) == 0
 
 
+@pytest.mark.parametrize("sql_type", ["real", "double precision"])
+def test_zeros_of_both_signs_in_one_file(db: Database, sql_type: str) -> None:
+    """Enough of them for a dictionary, in which the two must not become one value."""
+    twins = Twins(db, "v", f"id int, c {sql_type}, a {sql_type}[]")
+    twins.run(f"INSERT INTO {{t}} SELECT i, z, ARRAY[z, NULL, '-0'] FROM (SELECT i, (ARRAY['0', '-0', 'NaN'])[1 + i % 3]::{sql_type} AS z FROM generate_series(1, 300) i) x")
+    twins.assert_equal()
+
+
 def test_very_wide_rows_among_narrow_ones(db: Database) -> None:
     twins = Twins(db, "v", "id int, t text")
     twins.run("INSERT INTO {t} SELECT i, repeat(chr(97 + i % 26), CASE WHEN i % 5000 = 4999 THEN 3000000 ELSE 20 END) FROM generate_series(1, 20000) i")
