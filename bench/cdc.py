@@ -94,7 +94,7 @@ def main() -> None:
         print(f"a sync of a new small file and its directory takes {1000 * sync:.1f} ms here\n", flush=True)
         if LONG_RUN:
             step(f"{LONG_RUN} events with the background worker on, every 10 s")
-            lake.pg.settings["pg_lake_iceberg.autovacuum_naptime"] = "10s"
+            lake.pg.settings |= {"pg_lake_iceberg.autovacuum": "on", "pg_lake_iceberg.autovacuum_naptime": "10s"}
             lake.pg.reload()
             prepare(database, "long_target", "long_heap")
             long_taken = play(database.main, "long_target", 3, LONG_RUN)

@@ -32,6 +32,7 @@ COLUMNS = "id bigint, a int, name text, d double precision, ts timestamptz, amt 
 TABLES = ("one", "two", "three")
 ROWS = 5_000
 SETTINGS = {
+    "pg_lake_iceberg__autovacuum": "on",
     "pg_lake_iceberg__autovacuum_naptime": "10s",
     "pg_lake_iceberg__max_snapshot_age": "30s",
     # Longer than any reader here takes.

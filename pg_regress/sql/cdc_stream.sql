@@ -12,7 +12,7 @@ INSERT INTO target SELECT * FROM heap;
 INSERT INTO target VALUES (1001, 1, 'new', 0.5, '2024-06-01 12:00Z', 10.00);
 UPDATE target SET name = 'changed' WHERE id = 1001;
 UPDATE target SET a = 2, amt = amt + 0.01 WHERE id = 1001;
-SELECT id, a, name, d, ts AT TIME ZONE 'UTC' AS ts, amt FROM target WHERE id = 1001;
+SELECT id, a, name, d, extract(epoch FROM ts)::bigint AS ts, amt FROM target WHERE id = 1001;
 DELETE FROM target WHERE id = 1001;
 SELECT * FROM target WHERE id = 1001;
 DELETE FROM target WHERE id = 1001;
