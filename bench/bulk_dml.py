@@ -29,7 +29,7 @@ FILL = f"""
 UPDATE = "UPDATE {table} SET a = a + 1 WHERE id % 10 = 3"
 DELETE = "DELETE FROM {table} WHERE id % 10 = 7"
 # The same rows, but the condition is one that only PostgreSQL evaluates, or a trigger looks at every row.
-DELETE_BY_ROW = "DELETE FROM {table} WHERE id % 10 = 7 AND md5('x') <> name"
+DELETE_BY_ROW = "DELETE FROM {table} WHERE id % 10 = 7 AND md5(name) <> 'x'"
 
 REWRITE_UPDATE = "COPY (SELECT id, CASE WHEN id % 10 = 3 THEN a + 1 ELSE a END AS a, name, d, ts, amt FROM read_parquet({files})) TO '{target}'"
 REWRITE_DELETE = "COPY (SELECT * FROM read_parquet({files}) WHERE NOT (id % 10 = 7)) TO '{target}'"

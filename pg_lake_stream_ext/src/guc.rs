@@ -56,7 +56,7 @@ pub fn register() {
     );
     GucRegistry::define_int_guc(
         c"pg_lake_engine.max_parallel_file_uploads",
-        c"Number of connections over which a commit uploads its metadata files.",
+        c"Number of metadata files that a commit uploads side by side.",
         c"",
         &MAX_PARALLEL_FILE_UPLOADS,
         1,
