@@ -295,7 +295,7 @@ def test_the_worker_vacuums_by_itself(lake: Lake, db: Database) -> None:
     db.sql("CREATE TABLE left_alone (id int) USING iceberg WITH (autovacuum_enabled = false)")
     for number in range(10):
         db.sql(f"INSERT INTO left_alone VALUES ({number})")
-    with server_settings(lake, pg_lake_iceberg__autovacuum_naptime="1s"):
+    with server_settings(lake, pg_lake_iceberg__autovacuum="on", pg_lake_iceberg__autovacuum_naptime="1s"):
         wait_until(lambda: len(db.data_files("t_lake")) == 1, "the worker has compacted the table", 60)
         add_files(twins, 10)
         wait_until(lambda: len(db.data_files("t_lake")) <= 2, "and once more", 60)
@@ -309,7 +309,7 @@ def test_the_worker_vacuums_by_itself(lake: Lake, db: Database) -> None:
 
 def test_the_worker_is_not_in_the_way(lake: Lake, db: Database) -> None:
     """A database can be dropped and PostgreSQL stopped while the worker runs; the worker holds nothing between its rounds."""
-    with server_settings(lake, pg_lake_iceberg__autovacuum_naptime="1s"):
+    with server_settings(lake, pg_lake_iceberg__autovacuum="on", pg_lake_iceberg__autovacuum_naptime="1s"):
         other = lake.database(f"{db.name}_dropped")
         twins = Twins(other, "t", "id int, n int, name text")
         add_files(twins, 6)
