@@ -149,7 +149,8 @@ fn push_deleted(sql: &mut String, files: &[&LiveFile], shown: usize) {
         }
     }
     if !in_sql.is_empty() {
-        sql.push_str("SELECT unnest([");
+        // As text: it takes DuckDB's parser a small part of the time that as many numbers would.
+        sql.push_str("SELECT unnest('[");
         for (position, deleted) in in_sql.iter().take(shown).enumerate() {
             sql.push_str(if position == 0 { "" } else { ", " });
             let _ = write!(sql, "{deleted}");
@@ -157,7 +158,7 @@ fn push_deleted(sql: &mut String, files: &[&LiveFile], shown: usize) {
         if shown < in_sql.len() {
             let _ = write!(sql, ", … {} more", in_sql.len() - shown);
         }
-        sql.push_str("]::BIGINT[]) AS _lake_deleted");
+        sql.push_str("]'::BIGINT[]) AS _lake_deleted");
         if !to_read.is_empty() {
             sql.push_str(" UNION ALL ");
         }

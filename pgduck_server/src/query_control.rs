@@ -1,6 +1,6 @@
 //! The life of one running query, as seen by those who may end it early.
 //!
-//! A query runs on a blocking thread while its session's task moves bytes. Both meet here. The point that matters: an
+//! A query runs on a thread; those who may abort it are on others. They meet here. The point that matters: an
 //! interrupt must neither get lost nor come too late. DuckDB forgets an interrupt when a query starts, so an abort that
 //! arrives between "not started yet" and "running" is remembered and delivered by the thread itself.
 

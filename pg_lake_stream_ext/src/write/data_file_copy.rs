@@ -55,10 +55,14 @@ pub fn new_file_path(location: &str) -> Result<String> {
     Ok(format!("{}.parquet", new_file_key(location)?))
 }
 
+/// Rows of a row group. A look-up of one row reads one row group of the columns that it needs, so these are smaller than
+/// DuckDB's default of 122880; files get some 6 % larger by it.
+const ROW_GROUP_ROWS: u32 = 20_480;
+
 /// `TO '…' (…)`: how data files are written.
 pub fn to_data_file(schema: &TableSchema, path: &str) -> String {
     format!(
-        "TO {} (FORMAT parquet, COMPRESSION snappy, FIELD_IDS {}, RETURN_STATS)",
+        "TO {} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {}, RETURN_STATS)",
         quote_literal(path),
         schema.field_ids_clause()
     )

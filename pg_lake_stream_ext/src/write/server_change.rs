@@ -1,5 +1,7 @@
 //! A DELETE or UPDATE of which the server finds the rows, and writes their deletes and new versions.
 
+use std::collections::{BTreeMap, HashMap};
+
 use lake_iceberg::DataFile;
 
 use crate::catalog::files::{self, LiveFile};
@@ -71,11 +73,33 @@ impl ServerChange<'_> {
             return Ok(Vec::new());
         }
         let rows = LiveRows::of(self.undecided.iter().map(|place| &self.files[*place]));
+        let places: HashMap<i64, usize> = self
+            .undecided
+            .iter()
+            .map(|place| (self.files[*place].data.id, *place))
+            .collect();
+        let place_of = |number: usize| {
+            let file = rows.files().get(number);
+            file.and_then(|file| places.get(&file.data.id).copied())
+                .ok_or_else(unexpected)
+        };
         let select = rows.select(Selection {
             list: "",
             with_positions: true,
             condition: self.condition,
         });
+        if let Some(few) = find_few(&select)? {
+            let mut found: BTreeMap<usize, Positions> = BTreeMap::new();
+            for (number, position) in few {
+                found.entry(place_of(number)?).or_default().insert(position);
+            }
+            return Ok(found
+                .into_iter()
+                .map(|(place, positions)| {
+                    (place, positions.len(), Removed::Positions(positions))
+                })
+                .collect());
+        }
         let sql = format!(
             "SELECT {FILE_COLUMN} AS f, count(*) AS n, min({POSITION_COLUMN}, {MAX_KNOWN_POSITIONS})::VARCHAR AS p \
              FROM ({select}) GROUP BY 1 ORDER BY 1"
@@ -83,15 +107,8 @@ impl ServerChange<'_> {
         let result = pool::acquire()?.simple_query(&sql)?;
         let mut found = Vec::with_capacity(result.rows());
         for row in 0..result.rows() {
-            let number: usize = result.parse(row, 0)?;
+            let place = place_of(result.parse(row, 0)?)?;
             let count: u64 = result.parse(row, 1)?;
-            let file = rows.files().get(number);
-            let place = file.and_then(|file| {
-                let id = file.data.id;
-                let mut places = self.undecided.iter().copied();
-                places.find(|place| self.files[*place].data.id == id)
-            });
-            let place = place.ok_or_else(unexpected)?;
             let removed = match count <= MAX_KNOWN_POSITIONS {
                 true => Removed::Positions(parse_positions(result.text(row, 2)?)?),
                 false => Removed::Matching(count),
@@ -139,6 +156,19 @@ impl ServerChange<'_> {
         rewrite::vouch_for_floats(&mut file, &from, self.assigned_fields);
         Ok(file)
     }
+}
+
+/// The rows of a SELECT of files' numbers and positions, if they are few; the server stops when it has found too many.
+fn find_few(select: &str) -> Result<Option<Vec<(usize, u64)>>> {
+    let sql = format!("FROM ({select}) LIMIT {}", MAX_KNOWN_POSITIONS + 1);
+    let result = pool::acquire()?.simple_query(&sql)?;
+    if result.rows() as u64 > MAX_KNOWN_POSITIONS {
+        return Ok(None);
+    }
+    (0..result.rows())
+        .map(|row| Ok((result.parse(row, 0)?, result.parse(row, 1)?)))
+        .collect::<Result<_>>()
+        .map(Some)
 }
 
 /// `[1, 5, 7]`
