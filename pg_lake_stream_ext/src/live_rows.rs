@@ -43,9 +43,8 @@ pub struct Selection<'a> {
 impl<'a> LiveRows<'a> {
     /// The live rows of `files`.
     pub fn of(files: impl IntoIterator<Item = &'a LiveFile>) -> Self {
-        let (clean, dirty): (Vec<_>, Vec<_>) = files
-            .into_iter()
-            .partition(|file| file.deletes.is_empty());
+        let (clean, dirty): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.deletes.is_empty());
         Self {
             clean: clean.len(),
             files: clean.into_iter().chain(dirty).collect(),
@@ -117,11 +116,7 @@ impl<'a> LiveRows<'a> {
 }
 
 /// `['a', 'b', … 3 more]`
-fn push_paths<'p>(
-    sql: &mut String,
-    paths: impl ExactSizeIterator<Item = &'p str>,
-    shown: usize,
-) {
+fn push_paths<'p>(sql: &mut String, paths: impl ExactSizeIterator<Item = &'p str>, shown: usize) {
     let count = paths.len();
     sql.push('[');
     for (position, path) in paths.take(shown).enumerate() {
@@ -143,7 +138,11 @@ fn push_deleted(sql: &mut String, files: &[&LiveFile], shown: usize) {
         for deletes in &file.deletes {
             match &deletes.positions {
                 Some(positions) if in_sql.len() + positions.len() <= MAX_POSITIONS_IN_SQL => in_sql
-                    .extend(positions.iter().map(|position| number * POSITIONS_PER_FILE + position)),
+                    .extend(
+                        positions
+                            .iter()
+                            .map(|position| number * POSITIONS_PER_FILE + position),
+                    ),
                 _ => to_read.push((number, deletes.path.as_str())),
             }
         }

@@ -29,8 +29,16 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
 }
 
-/// What DuckDB's `FIELD_IDS` option calls the id of a nested column; no column may have this name.
-const RESERVED_NAME: &str = "__duckdb_field_id";
+/// Names that no column may have: what DuckDB's `FIELD_IDS` option calls the id of a nested column, and what its
+/// `read_parquet` and our statements call a row's file and position.
+const RESERVED_NAMES: [&str; 6] = [
+    "__duckdb_field_id",
+    "file_index",
+    "file_row_number",
+    "_lake_file",
+    "_lake_position",
+    "_lake_deleted",
+];
 
 impl TableSchema {
     /// Checks what neither Iceberg nor DuckDB could hold.
@@ -42,7 +50,10 @@ impl TableSchema {
         let mut ids = HashSet::new();
         let mut names = HashSet::new();
         for column in &self.columns {
-            if column.name.eq_ignore_ascii_case(RESERVED_NAME) {
+            if RESERVED_NAMES
+                .iter()
+                .any(|name| column.name.eq_ignore_ascii_case(name))
+            {
                 return invalid(format!("column name \"{}\" is reserved", column.name));
             }
             if !names.insert(column.name.to_ascii_lowercase()) {
@@ -228,7 +239,7 @@ mod tests {
                 },
             )],
             vec![column(0, "a", LakeType::Int)],
-            vec![column(1, RESERVED_NAME, LakeType::Int)],
+            vec![column(1, RESERVED_NAMES[0], LakeType::Int)],
         ];
         for columns in cases {
             let error = TableSchema { columns }.to_iceberg(0).unwrap_err();

@@ -13,11 +13,11 @@ use futures::executor::block_on;
 use iceberg::io::FileIO;
 use iceberg::spec::{Datum, TableMetadata};
 use lake_iceberg::{
-    ErrorKind, FileContent, TableSchema, TableState, create_table, list_manifest_files,
+    Changes, ErrorKind, FileContent, TableSchema, TableState, create_table, list_manifest_files,
     list_manifests, list_snapshots,
 };
 use stored_table::{
-    LiveFile, NOW, TableDirectory, append, data_file, live_files, read_metadata, schema,
+    LiveFile, NOW, TableDirectory, append, appended, data_file, live_files, read_metadata, schema,
 };
 
 #[test]
@@ -70,7 +70,8 @@ fn a_table_created_with_rows_has_one_snapshot_in_its_first_metadata_file() {
 #[test]
 fn appends_add_files_and_keep_history() {
     let directory = TableDirectory::new("appends");
-    let mut commit = create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
+    let mut commit =
+        create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
     directory.store(&commit);
     for number in 1..=5 {
         // Every other commit comes from a process that has only the files.
@@ -134,7 +135,13 @@ fn appends_add_files_and_keep_history() {
 #[test]
 fn the_same_next_version_comes_from_memory_and_from_the_files() {
     let directory = TableDirectory::new("same");
-    let commit = create_table(directory.location(), &schema(), appended(&[data_file(0)]), NOW).unwrap();
+    let commit = create_table(
+        directory.location(),
+        &schema(),
+        appended(&[data_file(0)]),
+        NOW,
+    )
+    .unwrap();
     directory.store(&commit);
     let loaded = directory.load(commit.state.metadata_location());
     let next = append(&loaded, &[data_file(1)], NOW).unwrap();
@@ -156,7 +163,13 @@ fn the_same_next_version_comes_from_memory_and_from_the_files() {
 #[test]
 fn statistics_reach_the_manifest() {
     let directory = TableDirectory::new("statistics");
-    let commit = create_table(directory.location(), &schema(), appended(&[data_file(7)]), NOW).unwrap();
+    let commit = create_table(
+        directory.location(),
+        &schema(),
+        appended(&[data_file(7)]),
+        NOW,
+    )
+    .unwrap();
     directory.store(&commit);
     let manifest = &commit.objects[0];
     let parsed = iceberg::spec::Manifest::parse_avro(&manifest.bytes).unwrap();
@@ -180,7 +193,13 @@ fn statistics_reach_the_manifest() {
 #[test]
 fn inspection_lists_snapshots_manifests_and_files() {
     let directory = TableDirectory::new("inspection");
-    let first = create_table(directory.location(), &schema(), appended(&[data_file(0)]), NOW).unwrap();
+    let first = create_table(
+        directory.location(),
+        &schema(),
+        appended(&[data_file(0)]),
+        NOW,
+    )
+    .unwrap();
     let second = append(&first.state, &[data_file(1)], NOW + 1).unwrap();
     let snapshots = list_snapshots(&second.objects[2].bytes).unwrap();
     assert_eq!(snapshots.len(), 2);
@@ -223,7 +242,9 @@ fn time_does_not_run_backwards() {
 
 #[test]
 fn the_metadata_log_is_bounded_and_the_property_is_respected() {
-    let mut state = create_table("/t", &schema(), Changes::default(), NOW).unwrap().state;
+    let mut state = create_table("/t", &schema(), Changes::default(), NOW)
+        .unwrap()
+        .state;
     for number in 0..105 {
         state = append(&state, &[data_file(number)], NOW).unwrap().state;
     }
@@ -327,6 +348,8 @@ fn misuse_and_damage_are_told_apart() {
 #[test]
 fn a_state_can_be_shared_between_threads() {
     fn assert_shareable<T: Send + Sync + 'static>(_: Arc<T>) {}
-    let state = create_table("/t", &schema(), Changes::default(), NOW).unwrap().state;
+    let state = create_table("/t", &schema(), Changes::default(), NOW)
+        .unwrap()
+        .state;
     assert_shareable(Arc::new(state));
 }

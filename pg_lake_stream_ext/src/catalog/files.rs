@@ -172,13 +172,10 @@ pub fn live(relid: pg_sys::Oid, visibility: Visibility) -> Result<Vec<LiveFile>>
 }
 
 /// The rows with these numbers, in the order of the numbers.
-fn rows(
-    relid: pg_sys::Oid,
-    mut ids: Vec<i64>,
-    visibility: Visibility,
-) -> Result<Vec<Rc<FileRow>>> {
+fn rows(relid: pg_sys::Oid, mut ids: Vec<i64>, visibility: Visibility) -> Result<Vec<Rc<FileRow>>> {
     ids.sort_unstable();
-    let mut known = KNOWN.with_borrow_mut(|known| known.remove(&relid.to_u32()).unwrap_or_default());
+    let mut known =
+        KNOWN.with_borrow_mut(|known| known.remove(&relid.to_u32()).unwrap_or_default());
     let missing: Vec<i64> = ids
         .iter()
         .copied()

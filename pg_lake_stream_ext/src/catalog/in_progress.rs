@@ -62,16 +62,13 @@ pub fn new_object_id(location: &str) -> Result<Uuid> {
 
 /// The first 13 characters of the UUIDs of an operation's objects.
 pub fn name_prefix(operation_id: i64) -> String {
-    format!(
-        "{:08x}-{:04x}",
-        operation_id >> 16,
-        operation_id & 0xffff
-    )
+    format!("{:08x}-{:04x}", operation_id >> 16, operation_id & 0xffff)
 }
 
 /// The transaction has committed.
 pub fn at_commit() {
-    let ended = CURRENT.with_borrow_mut(|current| current.take_if(|operation| operation.has_garbage));
+    let ended =
+        CURRENT.with_borrow_mut(|current| current.take_if(|operation| operation.has_garbage));
     if let Some(operation) = ended {
         unlock(&operation);
     }
@@ -127,11 +124,12 @@ fn begin(random: &Uuid) -> Result<i64> {
     let id = (random.as_u64_pair().0 >> (64 - OPERATION_BITS)) as i64;
     let tag = lock_tag(id);
     // SAFETY: as above; as a session's lock it survives commits.
-    let result = unsafe {
-        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true)
-    };
+    let result =
+        unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true) };
     if result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-        return Err(LakeError::internal("two sessions have drawn the same number"));
+        return Err(LakeError::internal(
+            "two sessions have drawn the same number",
+        ));
     }
     if !EXIT_IS_WATCHED.replace(true) {
         // SAFETY: the callback lives as long as the library, which is never unloaded.

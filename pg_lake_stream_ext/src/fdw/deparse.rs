@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 
 use lake_iceberg::quote_identifier;
-use pgrx::{PgList, pg_sys};
+use pgrx::{PgList, PgTupleDesc, pg_sys};
 
 use crate::fdw::literal::ValueType;
 use crate::fdw::operand::{
@@ -315,23 +315,21 @@ impl Deparser {
         Some(Operand::computed(sql, result_type))
     }
 
-    /// The SQL of a new value for a column, of its very type, or `None` if PostgreSQL must compute it.
+    /// The SQL of a new value for one of the table's `columns`, of its very type, or `None` if PostgreSQL must compute it.
     ///
     /// # Safety
     /// As for [`Self::condition`].
     pub unsafe fn new_value(
         &mut self,
         value: *mut pg_sys::Node,
+        columns: &PgTupleDesc<'_>,
         column: &pg_sys::FormData_pg_attribute,
         column_type: &str,
     ) -> Option<Sql> {
         // SAFETY: as promised by the caller.
         unsafe {
             let bare = strip_relabel(value);
-            let is_constant = (*bare).type_ == pg_sys::NodeTag::T_Const;
-            if column.attnotnull
-                && !(is_constant && !(*bare.cast::<pg_sys::Const>()).constisnull)
-            {
+            if column.attnotnull && !is_never_null(bare, columns) {
                 return None;
             }
             if pg_sys::exprType(value) != column.atttypid {
@@ -435,6 +433,30 @@ unsafe fn is_infallible(node: *mut pg_sys::Node) -> bool {
                     && nodes(operator.args).into_iter().all(known)
                     && all(operator.args)
             }
+            _ => false,
+        }
+    }
+}
+
+/// Whether an expression that [`Deparser::new_value`] takes cannot come to NULL.
+///
+/// # Safety
+/// `node` is a valid expression on the table with these columns.
+unsafe fn is_never_null(node: *mut pg_sys::Node, columns: &PgTupleDesc<'_>) -> bool {
+    // SAFETY: casts follow the node's tag; the list holds expressions.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Const => !(*node.cast::<pg_sys::Const>()).constisnull,
+            pg_sys::NodeTag::T_Var => {
+                let attnum = (*node.cast::<pg_sys::Var>()).varattno;
+                let column = usize::try_from(attnum - 1)
+                    .ok()
+                    .and_then(|i| columns.get(i));
+                column.is_some_and(|column| column.attnotnull)
+            }
+            pg_sys::NodeTag::T_OpExpr => nodes((*node.cast::<pg_sys::OpExpr>()).args)
+                .into_iter()
+                .all(|arg| is_never_null(arg, columns)),
             _ => false,
         }
     }

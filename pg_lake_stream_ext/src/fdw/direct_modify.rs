@@ -96,7 +96,9 @@ unsafe fn new_values(
         }
         let table = LakeTable::open(relid).or_raise();
         let mut deparser = Deparser::new(relid, varno);
-        deparser.params = PgList::<pg_sys::Node>::from_pg(*params).iter_ptr().collect();
+        deparser.params = PgList::<pg_sys::Node>::from_pg(*params)
+            .iter_ptr()
+            .collect();
         let mut values = Vec::new();
         let targets = PgList::<pg_sys::TargetEntry>::from_pg((*root).processed_tlist);
         // Values that come from one sub-select together, `(a, b) = (SELECT …)`: junk that is no column.
@@ -109,18 +111,24 @@ unsafe fn new_values(
         let targets = targets.iter_ptr().filter(|target| !(**target).resjunk);
         for (position, target) in targets.enumerate() {
             let attnum = pg_sys::list_nth_int((*root).update_colnos, position as i32) as i16;
-            let column = table.columns.iter().find(|column| column.attnum == attnum)?;
-            let attribute = relation.tuple_desc();
-            let attribute = attribute.get(attnum as usize - 1)?;
+            let column = table
+                .columns
+                .iter()
+                .find(|column| column.attnum == attnum)?;
+            let columns = relation.tuple_desc();
             let sql = deparser.new_value(
                 (*target).expr.cast(),
-                attribute,
+                &columns,
+                columns.get(attnum as usize - 1)?,
                 &column.iceberg.ty.duckdb_name(),
             )?;
             values.push((column.iceberg.name.clone(), sql));
         }
         let mut all = PgList::<pg_sys::Node>::new();
-        deparser.params.into_iter().for_each(|param| all.push(param));
+        deparser
+            .params
+            .into_iter()
+            .for_each(|param| all.push(param));
         *params = all.into_pg();
         Some(values)
     }
@@ -155,7 +163,12 @@ pub unsafe extern "C-unwind" fn iterate_direct_modify(
             && !state.was_started()
         {
             let count = change(state, (*node).ss.ps.ps_ExprContext).or_raise();
-            if state.query.change.as_ref().is_some_and(|change| change.sets_tag) {
+            if state
+                .query
+                .change
+                .as_ref()
+                .is_some_and(|change| change.sets_tag)
+            {
                 (*(*node).ss.ps.state).es_processed += count;
             }
             if let Some(instrument) = (*node).ss.ps.instrument.as_mut() {
@@ -175,7 +188,10 @@ unsafe fn change(state: &mut ScanState, context: *mut pg_sys::ExprContext) -> Re
     let query = &state.query;
     let audience = Audience::Server(&values);
     let table = LakeTable::open(state.relid())?;
-    let new_values = query.change.as_ref().and_then(|change| change.values.as_deref());
+    let new_values = query
+        .change
+        .as_ref()
+        .and_then(|change| change.values.as_deref());
     let select_list = new_values.map(|new| {
         let columns = table.columns.iter().map(|column| {
             let name = quote_identifier(&column.iceberg.name);

@@ -60,7 +60,11 @@ pub fn explain_change(state: &ScanState, es: &mut pg_sys::ExplainState) -> Resul
     if !condition.is_empty() {
         text(es, c"Vectorized Condition", &condition)?;
     }
-    let values = state.query.change.as_ref().and_then(|change| change.values.as_ref());
+    let values = state
+        .query
+        .change
+        .as_ref()
+        .and_then(|change| change.values.as_ref());
     for (column, sql) in values.into_iter().flatten() {
         let mut value = String::new();
         sql.write(Audience::User, &mut value);

@@ -316,7 +316,8 @@ unsafe fn store_old_row(
         if is_null {
             return Err(LakeError::internal("wholerow is NULL"));
         }
-        let header = pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let header =
+            pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
         let mut tuple = pg_sys::HeapTupleData {
             t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
             t_data: header,

@@ -65,7 +65,10 @@ unsafe fn parse(options: *mut pg_sys::List) -> Result<TableOptions> {
 
 /// A number of seconds.
 fn seconds(name: &str, value: &str) -> Result<i64> {
-    let seconds = value.parse().ok().filter(|seconds| (0..=i64::from(i32::MAX)).contains(seconds));
+    let seconds = value
+        .parse()
+        .ok()
+        .filter(|seconds| (0..=i64::from(i32::MAX)).contains(seconds));
     seconds.ok_or_else(|| {
         LakeError::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

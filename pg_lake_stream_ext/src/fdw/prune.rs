@@ -158,7 +158,11 @@ impl Pruner {
                 Verdict::Undecided => all = false,
             }
         }
-        if all { Verdict::All } else { Verdict::Undecided }
+        if all {
+            Verdict::All
+        } else {
+            Verdict::Undecided
+        }
     }
 }
 
@@ -192,10 +196,12 @@ impl Test {
                     };
                     let value_type = pg_sys::exprType(value);
                     let value = Value::Expression(known_value(value, parent)?);
-                    Compare::new(operator, ty, value_type, expr.inputcollid, value).map(|compare| Self {
-                        attnum,
-                        field_id: 0,
-                        kind: Kind::Compare(Box::new(compare)),
+                    Compare::new(operator, ty, value_type, expr.inputcollid, value).map(|compare| {
+                        Self {
+                            attnum,
+                            field_id: 0,
+                            kind: Kind::Compare(Box::new(compare)),
+                        }
                     })
                 }
                 pg_sys::NodeTag::T_ScalarArrayOpExpr => {
@@ -209,13 +215,13 @@ impl Test {
                     let array_type = pg_sys::exprType(right);
                     let value_type = types::array_element(array_type)?;
                     let value = Value::Array(known_value(right, parent)?, array_type);
-                    Compare::new(Operator::Equal, ty, value_type, expr.inputcollid, value).map(|compare| {
-                        Self {
+                    Compare::new(Operator::Equal, ty, value_type, expr.inputcollid, value).map(
+                        |compare| Self {
                             attnum,
                             field_id: 0,
                             kind: Kind::Compare(Box::new(compare)),
-                        }
-                    })
+                        },
+                    )
                 }
                 _ => None,
             }

@@ -93,11 +93,14 @@ impl ScanState {
                     type_oid: pg_sys::exprType(node),
                 })
                 .collect();
-            let conditions = pg_sys::list_concat_copy(
-                (*plan).fdw_recheck_quals,
-                (*plan).scan.plan.qual,
+            let conditions =
+                pg_sys::list_concat_copy((*plan).fdw_recheck_quals, (*plan).scan.plan.qual);
+            let pruner = Pruner::new(
+                conditions,
+                (*plan).scan.scanrelid,
+                node.cast(),
+                is_explained,
             );
-            let pruner = Pruner::new(conditions, (*plan).scan.scanrelid, node.cast(), is_explained);
             Ok(Self {
                 relid: (*relation).rd_id,
                 query,
@@ -177,8 +180,7 @@ impl ScanState {
         let Self { files, pruner, .. } = self;
         let files = files.as_deref().unwrap_or_default();
         let is_covered = |place: &usize| {
-            guc::enable_data_file_pruning()
-                && pruner.verdict(&files[*place].data) == Verdict::All
+            guc::enable_data_file_pruning() && pruner.verdict(&files[*place].data) == Verdict::All
         };
         let (covered, undecided) = chosen.into_iter().partition(is_covered);
         Ok((undecided, covered))

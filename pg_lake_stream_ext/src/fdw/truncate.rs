@@ -18,12 +18,11 @@ pub unsafe extern "C-unwind" fn exec_foreign_truncate(
     _restart_sequences: bool,
 ) {
     // SAFETY: as promised by the caller.
-    let relids: Vec<pg_sys::Oid> =
-        unsafe { PgList::<pg_sys::RelationData>::from_pg(relations) }
-            .iter_ptr()
-            // SAFETY: as above.
-            .map(|relation| unsafe { (*relation).rd_id })
-            .collect();
+    let relids: Vec<pg_sys::Oid> = unsafe { PgList::<pg_sys::RelationData>::from_pg(relations) }
+        .iter_ptr()
+        // SAFETY: as above.
+        .map(|relation| unsafe { (*relation).rd_id })
+        .collect();
     for relid in relids {
         transaction::mark_changed(relid);
         let files = files::live(relid, Visibility::Latest).or_raise();

@@ -60,8 +60,7 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: PostgreSQL's arguments are valid, and are passed on as they are.
     unsafe {
         if is_of_interest((*statement).utilityStmt) {
-            let is_top_level =
-                context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+            let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
             decide(
                 query_string,
                 is_top_level,

@@ -66,7 +66,8 @@ fn choose(files: &[LiveFile], is_full: bool) -> Vec<&LiveFile> {
     for file in small {
         let size = file.data.file_size;
         let fits = bytes + size <= target;
-        let is_near = is_full || size <= bytes.saturating_mul(GROWTH) || chosen.len() + 1 < min_files;
+        let is_near =
+            is_full || size <= bytes.saturating_mul(GROWTH) || chosen.len() + 1 < min_files;
         if !fits || !is_near {
             break;
         }

@@ -58,7 +58,9 @@ pub fn request_round() {
     // SAFETY: a plain read; the latch lies in shared memory that lives as long as the server, and setting the latch of a
     // process that has ended does no harm.
     unsafe {
-        WANTED.get().store(pg_sys::MyDatabaseId.to_u32(), Ordering::Relaxed);
+        WANTED
+            .get()
+            .store(pg_sys::MyDatabaseId.to_u32(), Ordering::Relaxed);
         let latch = LATCH.get().load(Ordering::Acquire) as usize as *mut pg_sys::Latch;
         if !latch.is_null() {
             pg_sys::SetLatch(latch);
@@ -77,7 +79,10 @@ pub unsafe extern "C-unwind" fn lake_autovacuum_launcher_main(_arg: pg_sys::Datu
     // Connected to no database, it can read those catalogs that all share.
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: this process's own latch.
-    LATCH.get().store(unsafe { pg_sys::MyLatch } as usize as u64, Ordering::Release);
+    LATCH.get().store(
+        unsafe { pg_sys::MyLatch } as usize as u64,
+        Ordering::Release,
+    );
     let mut round = Instant::now();
     loop {
         let nap = Duration::from_secs(guc::autovacuum_naptime_s());

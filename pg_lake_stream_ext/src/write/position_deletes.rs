@@ -84,7 +84,10 @@ impl PositionDeletes {
     pub fn at_positions(table: &LakeTable, files: &[(&LiveFile, Positions)]) -> Result<Self> {
         let target = Target::new(table, files.len())?;
         let paths = paths(files.iter().map(|(file, _)| *file));
-        let head = format!("COPY (SELECT {} FROM read_csv(", columns(&target, &paths, "c0", "c1"));
+        let head = format!(
+            "COPY (SELECT {} FROM read_csv(",
+            columns(&target, &paths, "c0", "c1")
+        );
         let order = match target {
             Target::File(_) => "",
             Target::Directory(_) => " ORDER BY c0, c1",

@@ -188,7 +188,11 @@ fn choose(file: &LiveFile, removed: Removed, deleted: u64) -> Way {
     let mut replaced = Vec::new();
     let mut room = MAX_KNOWN_POSITIONS.saturating_sub(positions.len());
     for deletes in &file.deletes {
-        let Some(known) = deletes.positions.as_deref().filter(|_| deletes.row_count <= room) else {
+        let Some(known) = deletes
+            .positions
+            .as_deref()
+            .filter(|_| deletes.row_count <= room)
+        else {
             continue;
         };
         room -= deletes.row_count;

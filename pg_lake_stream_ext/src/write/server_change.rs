@@ -95,9 +95,7 @@ impl ServerChange<'_> {
             }
             return Ok(found
                 .into_iter()
-                .map(|(place, positions)| {
-                    (place, positions.len(), Removed::Positions(positions))
-                })
+                .map(|(place, positions)| (place, positions.len(), Removed::Positions(positions)))
                 .collect());
         }
         let sql = format!(

@@ -16,9 +16,11 @@ use crate::write::table_writer::TableWriter;
 thread_local! {
     /// The removals of running statements, by statement and table: parts of one statement (CTEs) that change the same
     /// table share theirs, so that each row is changed once.
-    static REMOVALS: RefCell<Vec<(*mut pg_sys::EState, pg_sys::Oid, Weak<RefCell<RowRemoval>>)>> =
-        const { RefCell::new(Vec::new()) };
+    static REMOVALS: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
 }
+
+/// A statement, a table and what it removes from it.
+type Running = (*mut pg_sys::EState, pg_sys::Oid, Weak<RefCell<RowRemoval>>);
 
 /// The changes of one part of a statement. Dropped unfinished, they have not happened.
 pub struct TableChanges {

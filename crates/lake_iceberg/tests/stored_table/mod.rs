@@ -82,7 +82,8 @@ pub struct StoredTable {
 impl StoredTable {
     pub fn create(name: &str) -> Self {
         let directory = TableDirectory::new(name);
-        let commit = create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
+        let commit =
+            create_table(directory.location(), &schema(), Changes::default(), NOW).unwrap();
         directory.store(&commit);
         Self {
             directory,
