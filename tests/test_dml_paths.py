@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.database import Database
+from harness.objects import flush
+from harness.outside import assert_outside_equal
 from harness.process import wait_until
 from harness.proxy import Fault, Moment, Proxy
 from harness.readers import pyiceberg_table
+from harness.s3 import S3
 from harness.twins import Twins
 from test_interrupts import Statement, backend_is_quiet, through
 
@@ -269,3 +272,33 @@ def test_a_table_of_a_hundred_thousand_rows(db: Database) -> None:
     )
     twins.assert_equal()
     twins.assert_equal_everywhere()
+
+
+@pytest.mark.parametrize("threshold", [0, 100])
+def test_on_s3(s3_db: Database, s3: S3, threshold: int) -> None:
+    db = s3_db
+    db.sql(f"SET pg_lake_table.copy_on_write_threshold = {threshold}")
+    twins = Twins(db, "t", "id int, n int, name text")
+    fill(twins, 6, 100)
+    twins.run(
+        "UPDATE {t} SET name = 'by the server' WHERE n = 3",
+        "UPDATE {t} SET name = upper(name) WHERE md5(name) < '8'",
+        "DELETE FROM {t} WHERE id BETWEEN 150 AND 320",
+        "DELETE FROM {t} WHERE name LIKE '%7'",
+        "INSERT INTO {t} SELECT id + 1000, n, name FROM {t} WHERE id < 10",
+        "DELETE FROM {t} USING {t} s WHERE s.id = {t}.id + 1 AND s.n = 5",
+    )
+    twins.assert_equal()
+    assert_outside_equal(db, "t_lake", "t_heap", s3=s3)
+    db.sql("VACUUM (FULL) t_lake")
+    assert len(db.data_files("t_lake")) == 1
+    twins.assert_equal()
+    assert_outside_equal(db, "t_lake", "t_heap", s3=s3)
+
+    location = db.value("SELECT location FROM lake_iceberg.tables_internal WHERE table_name = 't_lake'::regclass")
+    (oid,) = db.rows("SELECT 't_lake'::regclass::oid::int")[0]
+    assert len(s3.objects(location)) > 20
+    db.sql("DROP TABLE t_lake")
+    with db.session() as session:
+        flush(session, oid)
+    assert s3.objects(location) == set()

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pyarrow.fs
+
 from .ports import free_port
 from .process import Process
 from .unix_users import UnixUser, current_user
@@ -55,6 +57,12 @@ class S3:
             "s3.secret-access-key": SECRET,
             "s3.region": REGION,
         }
+
+    def objects(self, prefix: str) -> set[str]:
+        """The keys of all objects below `s3://bucket/…`."""
+        system = pyarrow.fs.S3FileSystem(access_key=KEY_ID, secret_key=SECRET, region=REGION, endpoint_override=self.endpoint, scheme="http")
+        selector = pyarrow.fs.FileSelector(prefix.removeprefix("s3://"), allow_not_found=True, recursive=True)
+        return {info.path for info in system.get_file_info(selector) if info.type == pyarrow.fs.FileType.File}
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
