@@ -16,7 +16,7 @@ from harness.pgduck import Pgduck
 from harness.places import files_under
 from harness.process import cpu_seconds, wait_until
 from harness.s3 import S3
-from harness.wire import Wire
+from harness.wire import Message, Wire
 
 RECEIVE_CSV = (
     "RECEIVE COPY (SELECT c0 AS id, c1 AS name FROM read_csv('@@PG_LAKE_RECV@@', auto_detect=false, header=false, delim=',', quote='\"',"
@@ -376,6 +376,63 @@ def test_objects_are_listed_and_removed(new_pgduck: Any, s3: S3) -> None:
         connection.execute(s3.secret_sql().replace(str(s3.port), "1"))
         with pytest.raises(psycopg.errors.OperationalError):
             connection.execute(f"SELECT pg_lake_remove_file('{s3.location}/removal/d.parquet')")
+
+
+def write_objects(wire: Wire, objects: dict[str, bytes], taken: int | None = None) -> list[Message]:
+    """Stores objects with one RECEIVE."""
+    rows, first = [], 0
+    for url, content in objects.items():
+        rows.append(f"('{url}', {first}, {len(content)})")
+        first += len(content)
+    wire.query(
+        "RECEIVE SELECT count(pg_lake_write_file(v.url, b.content, v.first, v.length)) FROM read_blob('@@PG_LAKE_RECV@@') AS b, "
+        f"(VALUES {', '.join(rows)}) AS v(url, first, length)"
+    )
+    wire.expect("G")
+    wire.data(b"".join(objects.values())[:taken])
+    wire.done()
+    return wire.until_ready()
+
+
+def test_files_are_written_by_one_stream(server: Pgduck, wire: Wire) -> None:
+    directory = server.lake / "written"
+    objects = {f"file://{directory}/metadata/{name}": name.encode() * size for name, size in (("a", 4000), ("b", 6000), ("c", 300_000))}
+    # The check of the query, before the stream, writes nothing; nor does a stream that is too short.
+    wire.query(f"RECEIVE SELECT pg_lake_write_file('{directory}/a', content, 0, 1) FROM read_blob('@@PG_LAKE_RECV@@')")
+    wire.expect("G")
+    wire.fail("no")
+    assert [m.kind for m in wire.until_ready()] == ["E"]
+    (error,) = [m for m in write_objects(wire, objects, taken=20_000) if m.kind == "E"]
+    assert error.error_fields()["C"] == "22023"
+    assert files_under(directory) == set()
+    (row,) = [m.row() for m in write_objects(wire, objects) if m.kind == "D"]
+    assert row == ["3"]
+    assert {f"file://{path}": Path(path).read_bytes() for path in files_under(directory)} == objects
+    # What is there stays, and of the others nothing.
+    (error,) = [m for m in write_objects(wire, {f"{directory}/new": b"x", f"{directory}/metadata/a": b"x"}) if m.kind == "E"]
+    assert error.error_fields()["C"] == "58P02"
+    assert {f"file://{path}": Path(path).read_bytes() for path in files_under(directory)} == objects
+
+
+def test_objects_are_written_by_one_stream(new_pgduck: Any, s3: S3) -> None:
+    server = new_pgduck(extensions=("httpfs",), init_sql=s3.secret_sql())
+    local = f"{server.lake}/written"
+    remote = {f"{s3.location}/written/{number}.avro": f"{number}".encode() * (1000 + number) for number in range(30)}
+    wire = Wire(server.port)
+    (row,) = [m.row() for m in write_objects(wire, {local: b"local"} | remote) if m.kind == "D"]
+    assert row == ["31"]
+    with server.connect() as connection:
+        stored = connection.execute(f"SELECT filename, content FROM read_blob('{s3.location}/written/*')", binary=True).fetchall()
+        assert dict(stored) == remote
+    # With a wrong secret nothing is stored, and the error shows the URL but no secret.
+    wire.query(s3.secret_sql().replace("lake-secret", "wrong-secret"))
+    wire.until_ready()
+    (error,) = [m for m in write_objects(wire, {f"{local}2": b"x", f"{s3.location}/refused": b"x"}) if m.kind == "E"]
+    assert error.error_fields()["C"] == "42501"
+    assert f"{s3.location}/refused" in error.error_fields()["M"]
+    assert "wrong-secret" not in str(error.error_fields())
+    assert files_under(server.lake) == {local}
+    wire.close()
 
 
 def test_memory_limit(new_pgduck: Any) -> None:

@@ -46,14 +46,8 @@ impl CopyTarget {
             .with_hint("Use TRANSMIT <query> to receive the rows as COPY data."));
         }
         let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let first_existing = existing_ancestor(&parent);
-        if first_existing != parent {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&parent)
-                .map_err(|error| ServerError::io("create directory", &parent, &error))?;
-        }
+        let first_existing = make_directories(&parent)
+            .map_err(|error| ServerError::io("create directory", &parent, &error))?;
         let before = match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
                 Before::Directory(files_below(&path).iter().map(|(_, id)| *id).collect())
@@ -89,14 +83,7 @@ impl CopyTarget {
         } else {
             sync(&self.path).map_err(|error| failed(&self.path, &error))?;
         }
-        let mut at = self.path.parent();
-        while let Some(directory) = at {
-            directories.push(directory.to_owned());
-            if directory == self.first_existing {
-                break;
-            }
-            at = directory.parent();
-        }
+        directories.extend(directories_above(&self.path, &self.first_existing));
         for directory in directories {
             sync(&directory).map_err(|error| failed(&directory, &error))?;
         }
@@ -154,6 +141,30 @@ pub fn local_path(target: &str) -> Option<PathBuf> {
         return None;
     }
     std::path::absolute(target).ok()
+}
+
+/// Makes a directory and those on the way to it, for their owner only; returns the deepest that existed before.
+pub fn make_directories(directory: &Path) -> io::Result<PathBuf> {
+    let first_existing = existing_ancestor(directory);
+    if first_existing != directory {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    Ok(first_existing)
+}
+
+/// The directories from that of a file up to `last`.
+pub fn directories_above(path: &Path, last: &Path) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    for directory in path.ancestors().skip(1) {
+        directories.push(directory.to_owned());
+        if directory == last {
+            break;
+        }
+    }
+    directories
 }
 
 /// The nearest directory at or above `path` that exists.

@@ -44,6 +44,7 @@ pub mod sqlstate {
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const IO_ERROR: &str = "58030";
     pub const UNDEFINED_FILE: &str = "58P01";
+    pub const DUPLICATE_FILE: &str = "58P02";
     pub const INTERNAL_ERROR: &str = "XX000";
 }
 
@@ -189,6 +190,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("IO", "No space left", sqlstate::DISK_FULL),
     ("IO", "No such file", sqlstate::UNDEFINED_FILE),
     ("IO", "No files found", sqlstate::UNDEFINED_FILE),
+    ("IO", "File exists", sqlstate::DUPLICATE_FILE),
     ("IO", "Permission denied", sqlstate::INSUFFICIENT_PRIVILEGE),
     (
         "IO",
@@ -277,7 +279,11 @@ fn in_house_style(message: &str) -> String {
 /// The error inside an error: that of a function of ours, which DuckDB reports as "Invalid Input" whatever it is.
 fn inner_error(text: &str) -> &str {
     match text.strip_prefix("Invalid Input Error: ") {
-        Some(inner) if ["IO", "HTTP"].contains(&split_class(inner).0) => inner,
+        Some(inner)
+            if ["IO", "HTTP", "Out of Memory", "Permission"].contains(&split_class(inner).0) =>
+        {
+            inner
+        }
         _ => text,
     }
 }
@@ -329,6 +335,12 @@ mod tests {
         assert_eq!(
             code("Invalid Input Error: IO Error: Could not remove file \"x\": Permission denied"),
             "42501"
+        );
+        assert_eq!(
+            code(
+                "Invalid Input Error: IO Error: could not create file \"x\": File exists (os error 17)"
+            ),
+            "58P02"
         );
         assert_eq!(code("something else"), "XX000");
         assert!(from_engine("FATAL Error: gone").engine_is_lost);

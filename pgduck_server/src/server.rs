@@ -53,6 +53,7 @@ impl Server {
             .map_err(|error| format!("could not set the time zone: {error}"))?;
         connection
             .register_remove_file()
+            .and_then(|()| connection.register_write_file())
             .map_err(|error| error.to_string())?;
         load_extensions(&connection, &config)?;
         if let Some(path) = &config.init_file_path {

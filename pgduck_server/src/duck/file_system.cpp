@@ -76,3 +76,15 @@ extern "C" int pgduck_remove_file(void *client_context, const char *path, size_t
 	}
 	return FAILED;
 }
+
+extern "C" void duckdb_destroy_file_handle(void **file_handle);
+
+// Destroys a file handle. DuckDB's function closes the file once more, and lets the exception out if an upload has failed
+// before (1.5.5); then the handle, without its buffers, is not freed.
+extern "C" void pgduck_destroy_file_handle(void **file_handle) {
+	try {
+		duckdb_destroy_file_handle(file_handle);
+	} catch (...) {
+		*file_handle = nullptr;
+	}
+}

@@ -11,6 +11,7 @@
 //! | `chunk.rs` | [`Chunk`], [`Vector`]: typed access to columns |
 //! | `remove_file.rs`, `file_system.cpp` | the SQL function `pg_lake_remove_file` |
 //! | `types.rs` | [`Type`]: a column's logical type |
+//! | `write_file.rs`, `file_system.cpp` | the SQL function `pg_lake_write_file` |
 //! | `workers.rs`, `task_queue.cpp` | the threads that help queries which take longer than a moment |
 //!
 //! Source of the semantics: DuckDB's C API documentation (duckdb.h of 1.5).
@@ -23,6 +24,7 @@ mod result;
 mod statement;
 mod types;
 mod workers;
+mod write_file;
 
 pub use chunk::{Chunk, IntervalValue, ListEntry, Vector, Wide};
 pub use database::{Connection, Database, Interrupter, library_version};

@@ -69,7 +69,7 @@ impl Connection {
 ///
 /// # Safety
 /// Called by DuckDB, with an `info` that lives during the call.
-unsafe extern "C" fn init(info: ffi::duckdb_init_info) {
+pub(super) unsafe extern "C" fn init(info: ffi::duckdb_init_info) {
     let mut context = ptr::null_mut();
     // SAFETY: `info` is alive, `context` valid for writing. The handle is destroyed by DuckDB with the query's state,
     // and the client context that it refers to outlives the query.
