@@ -109,15 +109,14 @@ class Soak:
 
         The lake table comes first: who updates it has it until the transaction ends, and so the heap table as well.
         """
-        started = time.perf_counter()
         on_lake = session.execute(statement.replace("{t}", f"{table}_lake")).rowcount
-        self.latencies.append(time.perf_counter() - started)
         on_heap = session.execute(statement.replace("{t}", f"{table}_heap")).rowcount
         assert on_lake == on_heap, f"{statement}: {on_lake} rows on the lake table, {on_heap} on the heap table"
 
     def event(self, session: psycopg.Connection, chance: random.Random, table: str) -> None:
         """One event of a CDC stream."""
         key = chance.randrange(1, 2 * ROWS)
+        started = time.perf_counter()
         self.both(
             session,
             table,
@@ -128,6 +127,7 @@ class Soak:
             ]),  # fmt: skip
         )
         session.commit()
+        self.latencies.append(time.perf_counter() - started)
 
     def insert(self, session: psycopg.Connection, chance: random.Random, table: str) -> None:
         """Inserts beside the events, with keys that these do not use."""
@@ -204,11 +204,19 @@ def resident_mb(pid: int) -> int:
     return int(line.split()[1]) // 1024
 
 
+def end_background_work(lake: Lake) -> None:
+    """Switches the background worker off; it would go on letting snapshots expire."""
+    lake.pg.settings["pg_lake_iceberg.autovacuum"] = "off"
+    lake.pg.reload()
+    with lake.pg.connect("postgres") as session:
+        workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_lake_iceberg autovacuum worker'"
+        wait_until(lambda: session.execute("SHOW pg_lake_iceberg.autovacuum").fetchone() == ("off",), "the setting has arrived", 30)
+        wait_until(lambda: session.execute(workers).fetchone() == (0,), "the background worker has ended", 60)
+
+
 def check_nothing_is_left(lake: Lake, threads: int) -> None:
     """No backend, connection, stream, thread or temporary file."""
     step("looking for what is left over")
-    lake.pg.settings["pg_lake_iceberg.autovacuum"] = "off"
-    lake.pg.reload()
     with lake.pg.connect("postgres") as session:
         others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         wait_until(lambda: session.execute(others).fetchone() == (0,), "no backend is left", 30)
@@ -227,6 +235,7 @@ def main() -> None:
         threads, memory = threads_of(lake.duck.pid), resident_mb(lake.duck.pid)
         step(f"working for {minutes:g} minutes")
         soak.run(minutes)
+        end_background_work(lake)
         soak.check()
         after = resident_mb(lake.duck.pid)
         check_nothing_is_left(lake, threads)
@@ -236,7 +245,7 @@ def main() -> None:
     print_table(["", "times"], rows)
     print(f"\nmemory of the server: {memory} MB at the start, {after} MB at the end")
     growth = mean(soak.latencies[-quarter:]) / mean(soak.latencies[:quarter])
-    print(f"soak: minutes={minutes:g} statements={len(soak.latencies)} p50_ms={1000 * percentile(soak.latencies, 0.5):.1f} growth={growth:.2f}")
+    print(f"soak: minutes={minutes:g} events={len(soak.latencies)} p50_ms={1000 * percentile(soak.latencies, 0.5):.1f} growth={growth:.2f}")
 
 
 if __name__ == "__main__":

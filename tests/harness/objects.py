@@ -96,4 +96,4 @@ def assert_exactly_what_is_referred_to(db: Database) -> None:
     """After `clean_up`: the objects that are there are the objects that metadata refers to."""
     assert_nothing_is_missing(db)
     surplus = db.lake_files() - reachable(db)
-    assert not surplus, f"{len(surplus)} objects are left: {sorted(surplus)[:10]}"
+    assert not surplus, f"{len(surplus)} objects are left, {len(left_over(db))} of them in no queue: {sorted(surplus)[:10]}"
