@@ -166,8 +166,8 @@ def show_files(lake: Lake, database: Database) -> None:
     in_use = {path.removeprefix("file://") for path in database.data_files("orders")}
     table = Path(database.metadata_location("orders").removeprefix("file://")).parents[1]
     for path in sorted(files_under(table)):
-        of_rollback = path.endswith(".parquet") and path not in in_use
-        note = "   (rolled back: nothing refers to it)" if of_rollback else ""
+        is_old = path.endswith(".parquet") and path not in in_use
+        note = "   (rolled back or replaced: the newest snapshot does not have it)" if is_old else ""
         print(f"    {os.path.getsize(path):>10,}  {os.path.relpath(path, lake.duck.lake)}{note}", flush=True)
 
 

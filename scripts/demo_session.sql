@@ -33,6 +33,22 @@ INSERT INTO orders (id, customer, amount) SELECT i, 'nobody', 0 FROM generate_se
 SELECT count(*) AS seen_inside FROM orders;
 ROLLBACK;
 
+-- Rows change as in any table: here 500 of them, and one that is found in a heap table.
+BEGIN;
+UPDATE orders SET amount = amount + 1 WHERE id % 1000 = 7;
+DELETE FROM orders USING audit WHERE audit.what = 'order ' || orders.id || ' taken' AND orders.id > 500000;
+COMMIT;
+
+COPY orders (id, customer, amount) FROM STDIN (FORMAT csv);
+500002,Barbara,7.25
+500003,Frances,8.50
+\.
+
+-- The server does such a change alone; no row passes through PostgreSQL.
+\t on
+EXPLAIN (COSTS off) DELETE FROM orders WHERE id < 1000;
+\t off
+
 SELECT count(*), sum(amount), min(placed), max(placed) FROM orders;
 
 SELECT customer, count(*), sum(amount) FROM orders WHERE placed < '2026-02-01' GROUP BY customer ORDER BY 3 DESC LIMIT 3;

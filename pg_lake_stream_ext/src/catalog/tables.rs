@@ -45,14 +45,37 @@ pub fn find(relid: pg_sys::Oid, visibility: Visibility) -> Result<Option<TableRo
     }))
 }
 
+/// What a lock on a table is for.
+const COMMIT: u16 = 0;
+/// See above.
+const CHANGES: u16 = 1;
+
 /// Makes commits to one table take turns until the end of the transaction; deadlocks are PostgreSQL's to find.
 pub fn lock_for_commit(relid: pg_sys::Oid) {
-    lock(relid, 0);
+    lock(relid, COMMIT);
 }
 
 /// Makes transactions that change or remove rows of one table, or rewrite its files, take turns until they end.
 pub fn lock_for_changes(relid: pg_sys::Oid) {
-    lock(relid, 1);
+    lock(relid, CHANGES);
+}
+
+/// Takes the lock of [`lock_for_changes`] if that needs no waiting; false if it would.
+pub fn try_lock_for_changes(relid: pg_sys::Oid) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: a plain read.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: pg_sys::ForeignTableRelationId.to_u32(),
+        locktag_field3: relid.to_u32(),
+        locktag_field4: CHANGES,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: the tag that LockDatabaseObject makes (SET_LOCKTAG_OBJECT, storage/lock.h).
+    let result = unsafe {
+        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
+    };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 fn lock(relid: pg_sys::Oid, purpose: u16) {

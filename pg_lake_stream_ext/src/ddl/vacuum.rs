@@ -6,6 +6,7 @@ use pgrx::{PgList, pg_sys};
 
 use crate::ddl::lake_relation;
 use crate::error::{LakeError, Result};
+use crate::maintenance::compaction::Thoroughness;
 use crate::maintenance::vacuum;
 
 /// The option that leaves heap tables out.
@@ -15,7 +16,7 @@ const ICEBERG: &CStr = c"iceberg";
 pub struct LakeVacuum {
     /// The tables; none stands for all.
     relids: Vec<pg_sys::Oid>,
-    is_full: bool,
+    thoroughness: Thoroughness,
     /// Whether tables of other kinds are left to do.
     pub has_others: bool,
 }
@@ -70,7 +71,10 @@ pub unsafe fn split(statement: &mut *mut pg_sys::PlannedStmt) -> Result<Option<L
         *statement = super::create_table::with_utility(*statement, rest.cast());
         Ok(Some(LakeVacuum {
             relids,
-            is_full,
+            thoroughness: match is_full {
+                true => Thoroughness::Full,
+                false => Thoroughness::Usual,
+            },
             has_others,
         }))
     }
@@ -100,7 +104,7 @@ pub unsafe fn run(work: &LakeVacuum) -> Result<()> {
         }
         pg_sys::CommitTransactionCommand();
         for relid in relids {
-            vacuum::vacuum_table(relid, work.is_full)?;
+            vacuum::vacuum_table(relid, work.thoroughness)?;
         }
         vacuum::clean_up()?;
         pg_sys::StartTransactionCommand();

@@ -15,14 +15,31 @@ use crate::guc;
 use crate::pg::spi::Visibility;
 use crate::write::rewrite;
 
+/// How much is done for a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// By the background worker: what is worth it, where nobody is in the way.
+    Background,
+    /// `VACUUM`: what is worth it.
+    Usual,
+    /// `VACUUM (FULL)`: all that can be done.
+    Full,
+}
+
 /// A file is added to smaller ones of together at least its size divided by this.
 const GROWTH: u64 = 2;
 /// Files of position deletes per data file from which on it is written anew.
 const MAX_DELETE_FILES: usize = 8;
 
-/// Writes some files of a table anew, if that is worth it. Returns how many have become one.
-pub fn compact_once(relid: pg_sys::Oid, is_full: bool) -> Result<usize> {
-    tables::lock_for_changes(relid);
+/// Writes some files of a table anew, if that is worth it. Returns how many have become one: none if another transaction is
+/// changing the table and [`Thoroughness::Background`] does not wait for it.
+pub fn compact_once(relid: pg_sys::Oid, thoroughness: Thoroughness) -> Result<usize> {
+    if thoroughness != Thoroughness::Background {
+        tables::lock_for_changes(relid);
+    } else if !tables::try_lock_for_changes(relid) {
+        return Ok(0);
+    }
+    let is_full = thoroughness == Thoroughness::Full;
     let files = files::live(relid, Visibility::Latest)?;
     let chosen = choose(&files, is_full);
     if chosen.is_empty() {

@@ -8,14 +8,15 @@ use crate::commit::pre_commit;
 use crate::ddl::lake_relation;
 use crate::error::Result;
 use crate::guc;
+use crate::maintenance::compaction::Thoroughness;
 use crate::maintenance::{compaction, deletion_queue, in_progress, own_transaction};
 use crate::pg::spi::{self, Visibility};
 
 /// Vacuums one table: compaction, snapshot expiry, and its part of the deletion queue.
-pub fn vacuum_table(relid: pg_sys::Oid, is_full: bool) -> Result<()> {
+pub fn vacuum_table(relid: pg_sys::Oid, thoroughness: Thoroughness) -> Result<()> {
     for _ in 0..guc::max_compactions_per_vacuum() {
         let written = own_transaction::run(|| match Locked::table(relid)? {
-            Some(_table) => compaction::compact_once(relid, is_full),
+            Some(_table) => compaction::compact_once(relid, thoroughness),
             None => Ok(0),
         })?;
         if written == 0 {

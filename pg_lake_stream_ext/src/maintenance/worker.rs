@@ -5,6 +5,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_guard, pg_sys};
 
 use crate::error::{OrRaise, Result};
 use crate::fdw::options;
+use crate::maintenance::compaction::Thoroughness;
 use crate::maintenance::launcher::{EXTENSION, die, get_extension_oid};
 use crate::maintenance::{own_transaction, vacuum};
 
@@ -53,7 +54,7 @@ fn vacuum_if_enabled(relid: pg_sys::Oid) -> Result<()> {
         Ok(exists && options::of_table(relid)?.autovacuum_enabled != Some(false))
     })?;
     match is_enabled {
-        true => vacuum::vacuum_table(relid, false),
+        true => vacuum::vacuum_table(relid, Thoroughness::Background),
         false => Ok(()),
     }
 }
