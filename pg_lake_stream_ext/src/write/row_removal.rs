@@ -211,9 +211,13 @@ fn check_unchanged(seen: &LiveFile, now: &LiveFile, removed: &Removed) -> Result
     if now.deletes.iter().all(|deletes| is_seen(deletes.id)) {
         return Ok(());
     }
+    // The new deletes would be seen together with the statement's own, the rows that replace the deleted ones would not.
     let Removed::Positions(positions) = removed else {
         return Err(conflict());
     };
+    if is_isolated() {
+        return Err(conflict());
+    }
     let mut known = Positions::default();
     for deletes in &seen.deletes {
         // What is not known cannot have been replaced: only what is known grows.
@@ -237,9 +241,7 @@ fn check_unchanged(seen: &LiveFile, now: &LiveFile, removed: &Removed) -> Result
 
 /// The error for rows that have changed since the statement has seen them.
 fn conflict() -> LakeError {
-    // SAFETY: a plain read of the transaction's isolation level.
-    let isolated = unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32;
-    if isolated {
+    if is_isolated() {
         return LakeError::new(
             PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
             "could not serialize access due to concurrent update",
@@ -250,4 +252,10 @@ fn conflict() -> LakeError {
         "tuple to be updated was already modified by an operation triggered by the current command",
     )
     .hint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")
+}
+
+/// Whether the transaction keeps its snapshot.
+fn is_isolated() -> bool {
+    // SAFETY: a plain read of the transaction's isolation level.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
