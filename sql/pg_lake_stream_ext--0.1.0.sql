@@ -89,6 +89,10 @@ CREATE UNIQUE INDEX files_id ON lake_table.files (id);
 CREATE INDEX files_deleted_from ON lake_table.files (deleted_from) WHERE deleted_from IS NOT NULL;
 CREATE INDEX files_uncommitted ON lake_table.files (table_name) WHERE snapshot_id IS NULL;
 
+-- Every commit changes rows of these; dead ones are to go soon, however large the tables are.
+ALTER TABLE lake_table.files SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE lake_iceberg.tables_internal SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
 CREATE VIEW lake_table.data_file_column_stats AS
     SELECT f.table_name, f.path, c.field_id, c.lower AS lower_bound, c.upper AS upper_bound
     FROM lake_table.files f,
@@ -112,6 +116,7 @@ COMMENT ON COLUMN lake_table.removed_files.content IS 'as in lake_table.files; N
 COMMENT ON COLUMN lake_table.removed_files.sequence_number IS 'of the snapshot that added the file';
 COMMENT ON COLUMN lake_table.removed_files.removed_sequence_number IS 'of the first snapshot without it; NULL until its transaction commits';
 CREATE INDEX ON lake_table.removed_files (table_name, removed_sequence_number);
+ALTER TABLE lake_table.removed_files SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 CREATE TABLE lake_engine.deletion_queue (
     path text PRIMARY KEY,
